@@ -1,0 +1,79 @@
+# `make help` says what there is. Needs Python 3.11 or newer, git and make; the rest goes into .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+OTHER_PYTHONS := 3.12 3.13
+
+bin := $(VENV)/bin
+# The stamps name the place of the checkout: a moved one installs itself anew.
+place := $(shell pwd | cksum | cut -d ' ' -f 1)
+run_stamp := $(VENV)/.installed-$(place)
+dev_stamp := $(VENV)/.installed-dev-$(place)
+pip := $(bin)/python -m pip install --quiet --disable-pip-version-check --no-input
+# Never ask the network for a newer pyright: it is the one that pip chose.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-all check format soak bench coverage clean venv
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(run_stamp) ## run three real background commands on the embedded agent, live
+	@$(bin)/python docs/examples/three_commands.py
+
+test: $(run_stamp) ## run the test suite (ARGS="-k name" narrows it)
+	@$(bin)/python -m pytest $(ARGS)
+
+test-all: test ## the same under every other supported Python found on this machine
+	@for version in $(OTHER_PYTHONS); do \
+	  if python=$$(tools/find_python.sh $$version); then \
+	    echo "== Python $$version"; \
+	    $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version || exit 1; \
+	  else \
+	    echo "== Python $$version: not on this machine, skipped"; \
+	  fi; \
+	done
+
+check: $(dev_stamp) ## lint, format, types, structure
+	@$(bin)/python -m ruff check
+	@$(bin)/python -m ruff format --check
+	@$(bin)/python -m mypy
+	@$(bin)/python -m pyright --pythonpath $(bin)/python
+	@$(bin)/python -m pytest -q tests/test_structure.py
+
+format: $(dev_stamp) ## let ruff put the code into shape
+	@$(bin)/python -m ruff check --fix-only --quiet
+	@$(bin)/python -m ruff format
+
+soak: $(run_stamp) ## the tests that run for minutes
+	@$(bin)/python -m pytest -m soak $(ARGS)
+
+bench: $(run_stamp) ## the tests that measure
+	@$(bin)/python -m pytest -m bench $(ARGS)
+
+coverage: $(run_stamp) ## the suite with branch coverage, the agent's processes included
+	@$(bin)/python -m coverage erase
+	@$(bin)/python -m coverage run -m pytest -q
+	@$(bin)/python -m coverage combine --quiet
+	@$(bin)/python -m coverage report --skip-covered
+
+venv: $(dev_stamp) ## install everything into .venv, run nothing
+
+$(run_stamp): pyproject.toml
+	@tools/check_python.sh "$(PYTHON)"
+	@$(bin)/python -c '' 2>/dev/null || { rm -rf "$(VENV)" && "$(PYTHON)" -m venv "$(VENV)"; }
+	@echo "installing hopx-async into $(VENV) ..."
+	@$(pip) --editable '.[cli,test]'
+	@rm -f $(VENV)/.installed-* && touch $@
+
+$(dev_stamp): $(run_stamp)
+	@echo "installing the linters and type checkers into $(VENV) ..."
+	@$(pip) --editable '.[dev]'
+	@touch $@
+
+clean: ## remove what make and the tools have made
+	rm -rf .venv .venv-* build dist .coverage .coverage.* htmlcov \
+	  .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find hopx_async tests docs -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,117 @@
+"""One sandbox's connection, as everything above uses it: calls and subscriptions, guarded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from hopx_async.errors import MisuseError
+from hopx_async.protocol.backoff import GIVE_UP_AFTER
+from hopx_async.protocol.cursor import START, Position
+from hopx_async.protocol.events import Event
+from hopx_async.protocol.subscription import Subscription
+from hopx_async.transport.base import Transport
+from hopx_async.transport.pump import Pump
+
+__all__ = ["AgentClient"]
+
+
+class AgentClient:
+    """A transport and its pump, bound to the event loop and the process that made it.
+
+    Attributes:
+        sandbox_id: The sandbox that it leads to.
+    """
+
+    def __init__(
+        self, transport: Transport, sandbox_id: str, *, give_up_after: float = GIVE_UP_AFTER
+    ) -> None:
+        self.sandbox_id = sandbox_id
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._pump = Pump(transport, give_up_after=give_up_after)
+        self._pump.start()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link is up."""
+        return self._pump.connected
+
+    def check(self) -> None:
+        """Refuse a use from elsewhere.
+
+        Raises:
+            MisuseError: In another process or another event loop than the one it was made in.
+        """
+        if os.getpid() != self._pid:
+            raise MisuseError(
+                f"{self.sandbox_id} was opened in process {self._pid}, this is {os.getpid()}: "
+                "after a fork, open the sandbox again"
+            )
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise MisuseError(
+                f"{self.sandbox_id} was opened in {self._loop!r}, this is {loop!r}: "
+                "a sandbox belongs to the event loop that opened it"
+            )
+
+    async def call(self, method: str, **params: Any) -> Any:
+        """Carry out a call that may be repeated; see `Pump.call`."""
+        self.check()
+        return await self._pump.call(method, params)
+
+    def subscribe(
+        self, process_id: str, position: Position = START, *, output: bool = True
+    ) -> Subscription:
+        """Return a new reader of a command, to be closed by `unsubscribe`."""
+        self.check()
+        return self._pump.subscribe(process_id, position, output=output)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forget a reader. Callable from a finalizer in any thread; nothing after the loop's end."""
+        if self._loop.is_closed() or os.getpid() != self._pid:
+            return
+        if _running_loop() is self._loop:
+            self._pump.close(subscription)
+        else:
+            self._loop.call_soon_threadsafe(self._pump.close, subscription)
+
+    async def next_event(self, subscription: Subscription) -> Event | None:
+        """Return a reader's next event, None at its end. Cancelling it loses nothing.
+
+        Raises:
+            HopxError: Why the reader ended before its end.
+        """
+        while True:
+            event = subscription.take()
+            self._pump.flush()
+            if event is not None:
+                return event
+            if subscription.error is not None:
+                raise subscription.error
+            if subscription.done:
+                return None
+            await self._pump.news(subscription)
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what this side knows: whether the link is up, reconnects, bytes held."""
+        return {
+            "connected": self._pump.connected,
+            "reconnects": self._pump.reconnects,
+            "buffered_bytes": self._pump.buffered,
+        }
+
+    async def aclose(self) -> None:
+        """Close the link. Bounded; may be called again."""
+        self.check()
+        await self._pump.aclose()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+

@@ -1,0 +1,238 @@
+"""Starting commands, and finding them again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import anyio
+
+from hopx_async.client import AgentClient
+from hopx_async.errors import CommandNotFound, HopxError, InvalidArgument
+from hopx_async.handle import MAX_BYTES, CommandHandle
+from hopx_async.model import (
+    CommandInfo,
+    CommandRef,
+    CommandResult,
+    CommandSpec,
+    Exit,
+    Status,
+    refuse,
+)
+from hopx_async.opening import Opening
+from hopx_async.protocol import lifecycle
+
+__all__ = ["Commands"]
+
+# Seconds in which a cancelled start learns what it has started, and ends it.
+_UNDO_SECONDS = 15.0
+
+
+class Commands:
+    """The commands of one sandbox: ``sandbox.commands``."""
+
+    def __init__(self, client: AgentClient) -> None:
+        self._client = client
+
+    def start(
+        self,
+        command: str | Sequence[str],
+        *,
+        env: Mapping[str, str | None] | None = None,
+        working_dir: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        merge_stderr: bool = False,
+        process_id: str | None = None,
+    ) -> Opening[CommandHandle]:
+        """Start a background command; it has started when this returns its handle.
+
+        ``handle = await start(...)`` leaves the command running until it ends by
+        itself, is killed, or its sandbox ends. ``async with start(...) as handle``
+        kills it when the block is left.
+
+        If cancelled, what it started is ended again, unless *process_id* was given.
+        A start whose answer was lost is repeated safely: the id decides.
+
+        Args:
+            command: A text runs in ``bash -c``, a sequence is a program and its arguments.
+            env: Variables added to the sandbox's own; None as a value unsets one.
+            working_dir: Where it runs; relative to the workspace; None for the workspace.
+            timeout: Seconds for the whole command, enforced by the far side: TERM, five
+                seconds of grace, KILL; None for no limit.
+            name: A label for people, None for none.
+            tags: Labels to list by.
+            merge_stderr: Send stderr where stdout goes, so that their order is exact.
+            process_id: An id of your own makes this get-or-create; None for a fresh one.
+
+        Raises:
+            InvalidArgument: If an argument breaks a rule; raised by the call, nothing was sent.
+            SpawnError: If the program or the directory is not there or cannot be run.
+            ConflictError: If *process_id* exists with another spec.
+            AgentUnreachable: If nobody answered until the policy gave up.
+            ClosedError: If the sandbox has been closed.
+        """
+        spec = CommandSpec.make(
+            command,
+            process_id=process_id,
+            env=env,
+            working_dir=working_dir,
+            timeout=timeout,
+            name=name,
+            tags=tags,
+            merge_stderr=merge_stderr,
+        )
+        return Opening(self._start(spec, owned=process_id is None))
+
+    async def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        check: bool = False,
+        max_bytes: int = MAX_BYTES,
+        env: Mapping[str, str | None] | None = None,
+        working_dir: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # enforced by the far side
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        merge_stderr: bool = False,
+        process_id: str | None = None,
+    ) -> CommandResult:
+        """Run a command to its end and return its output: `start` and ``result`` in one.
+
+        ``run`` owns its command: if cancelled, or if the output is too large, it
+        ends the command (TERM, grace, KILL, bounded) before it raises.
+
+        Args:
+            command: As for `start`, like all arguments not named here.
+            check: Raise `CommandFailed` unless the command exited with code 0.
+            max_bytes: The most bytes of each stream to hold in memory.
+            env: As for `start`.
+            working_dir: As for `start`.
+            timeout: As for `start`, in seconds.
+            name: As for `start`.
+            tags: As for `start`.
+            merge_stderr: As for `start`.
+            process_id: As for `start`.
+
+        Raises:
+            CommandFailed: If *check* is true and the command failed.
+            OutputTooLarge: If a stream is longer than *max_bytes*.
+            HopxError: As for `start`.
+        """
+        handle = await self.start(
+            command,
+            env=env,
+            working_dir=working_dir,
+            timeout=timeout,
+            name=name,
+            tags=tags,
+            merge_stderr=merge_stderr,
+            process_id=process_id,
+        )
+        try:
+            result = await handle.result(max_bytes=max_bytes)
+        except BaseException:
+            await handle.aclose()
+            raise
+        if check:
+            await handle.wait(check=True)
+        return result
+
+    async def get(self, ref: CommandRef | str) -> CommandHandle:
+        """Return the handle of a command that was started before, by whomever.
+
+        Cancelling ``get`` is safe.
+
+        Args:
+            ref: A handle's ``ref``, or a process id of this sandbox.
+
+        Raises:
+            InvalidArgument: If it is no id, or a ref into another sandbox.
+            CommandNotFound: If the far side does not know the command.
+            AgentUnreachable: If nobody answered until the policy gave up.
+        """
+        info = await self._info(self._process_id(ref))
+        return CommandHandle(self._client, info)
+
+    async def list(
+        self,
+        *,
+        status: Status | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[CommandInfo]:
+        """Return what the far side knows of its commands, oldest first.
+
+        Cancelling ``list`` is safe.
+
+        Args:
+            status: Only those with this status, None for all.
+            name: Only those with this name, None for all.
+            tags: Only those that carry all these tags, None for all.
+
+        Raises:
+            InvalidArgument: If *status* is none of HopX's words.
+            AgentUnreachable: If nobody answered until the policy gave up.
+        """
+        if status is not None and status not in get_args(Status):
+            raise InvalidArgument("status", repr(status), f"one of {', '.join(get_args(Status))}")
+        infos: list[CommandInfo] = []
+        after: str | None = None
+        while True:
+            page = await self._client.call(
+                "list", after=after, status=status, name=name, tags=dict(tags or {})
+            )
+            infos += [CommandInfo.from_dict(info) for info in page["infos"]]
+            after = page.get("next")
+            if after is None:
+                return infos
+
+    async def kill(self, ref: CommandRef | str, grace: float = lifecycle.GRACE) -> Exit:
+        """End a command by its ref or id; see `CommandHandle.kill`."""
+        handle = await self.get(ref)
+        return await handle.kill(grace)
+
+    # Inside.
+
+    async def _info(self, process_id: str) -> CommandInfo:
+        answer = await self._client.call("info", process_id=process_id)
+        return CommandInfo.from_dict(answer["info"])
+
+    def _process_id(self, ref: CommandRef | str) -> str:
+        if isinstance(ref, CommandRef):
+            if ref.sandbox != self._client.sandbox_id:
+                rule = f"a command of sandbox {self._client.sandbox_id}"
+                raise InvalidArgument("ref", repr(ref), rule)
+            ref = ref.process_id
+        refuse(lifecycle.problem_with_id(ref))
+        return ref
+
+    async def _start(self, spec: CommandSpec, *, owned: bool) -> CommandHandle:
+        # A task of its own: if this await is cancelled, whether it started is still learned.
+        call = asyncio.ensure_future(self._client.call("start", **spec.to_dict()))
+        try:
+            answer = await asyncio.shield(call)
+        except asyncio.CancelledError:
+            await self._undo(call, spec.process_id, owned=owned)
+            raise
+        return CommandHandle(self._client, CommandInfo.from_dict(answer["info"]))
+
+    async def _undo(self, call: asyncio.Future[Any], process_id: str, *, owned: bool) -> None:
+        try:
+            with anyio.move_on_after(_UNDO_SECONDS, shield=True):
+                if owned:
+                    await asyncio.wait([call])
+                    await self._client.call("kill", process_id=process_id, grace=0.0)
+        except CommandNotFound:
+            pass  # it never started
+        except HopxError:
+            # Nobody answers: there is nobody left to tell but the one who cancelled.
+            pass
+        finally:
+            call.cancel()
+            if call.done() and not call.cancelled():
+                call.exception()  # taken note of

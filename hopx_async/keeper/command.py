@@ -1,0 +1,354 @@
+"""One command's life, from its leader's start to the last word in its log."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import time
+from base64 import b64encode
+
+from hopx_async.keeper.channel import compact
+from hopx_async.protocol import lifecycle, records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from resource import struct_rusage
+    from typing import Protocol
+
+    from hopx_async.keeper.log import Log
+    from hopx_async.keeper.loop import Loop, Timer
+    from hopx_async.keeper.spawn import Spawned
+
+    class Host(Protocol):
+        """What a command needs of its keeper."""
+
+        loop: Loop
+        buffer: memoryview
+        drain_time: float
+
+        def changed(self, command: Command) -> None: ...
+        def stuck(self, command: Command) -> None: ...
+        def timed_out(self, command: Command) -> None: ...
+        def count_survivors(self, command: Command) -> int: ...
+        def ended(self, command: Command) -> None: ...
+
+
+__all__ = ["READ_BYTES", "Command", "Pipe", "failed_exit", "lost_exit", "started_payload"]
+
+#: The most that is read of one pipe in a turn of the loop, so that a hot one is fair to others.
+READ_BYTES = 1024 * 1024
+# A read of so much says that the stream is hot and deserves a big pipe.
+_HOT_READ = 32 * 1024
+_F_SETPIPE_SZ = 1031
+_REMEMBERED_SIGNALS = 64
+
+
+class Pipe:
+    """The keeper's end of one of a command's output pipes."""
+
+    __slots__ = ("_big", "_command", "fd", "kind")
+
+    def __init__(self, command: Command, fd: int, kind: int) -> None:
+        self._command = command
+        self.fd = fd
+        self.kind = kind
+        self._big = False
+
+    def ready(self, events: int) -> None:
+        """Read what is there, once."""
+        buffer = self._command.host.buffer
+        if events & select.EPOLLIN:
+            try:
+                size = os.readv(self.fd, [buffer])
+            except BlockingIOError:
+                return
+            if size:
+                if size >= _HOT_READ and not self._big:
+                    self._grow()
+                self._command.output(self.kind, buffer[:size])
+                # With no writer left, a read that leaves room has taken the last byte.
+                if size == len(buffer) or not events & select.EPOLLHUP:
+                    return
+        self._command.pipe_ended(self)
+
+    def _grow(self) -> None:
+        self._big = True
+        try:
+            fcntl.fcntl(self.fd, _F_SETPIPE_SZ, READ_BYTES)
+        except OSError:
+            # The user's quota of pipe pages is used up; it works with a small pipe, too.
+            pass
+
+
+class Command:
+    """A command whose leader has been started.
+
+    Args:
+        host: Its keeper.
+        log: Its log, claimed, where ``Started`` has been appended.
+        spec: The public spec as JSON text.
+        spawned: Its leader.
+        mark: What its processes carry.
+        outputs: The read ends of its pipes with the kind of record each becomes.
+        timeout: Seconds it may run, None for no limit.
+    """
+
+    __slots__ = (
+        "_ended_at",
+        "_pipes",
+        "_signals",
+        "_timer",
+        "cause",
+        "dead",
+        "duration",
+        "ended",
+        "host",
+        "log",
+        "mark",
+        "outcome",
+        "paused",
+        "spawned",
+        "spec",
+        "status",
+        "terminal",
+        "told_segments",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        host: Host,
+        log: Log,
+        spec: str,
+        spawned: Spawned,
+        mark: int,
+        outputs: list[tuple[int, int]],
+        timeout: float | None,
+    ) -> None:
+        self.host = host
+        self.log = log
+        self.spec = spec
+        self.spawned = spawned
+        self.mark = mark
+        #: The first cause of its end recorded before the end was seen.
+        self.cause: str | None = None
+        #: Whether the leader has ended (and is reaped).
+        self.dead = False
+        #: Whether its terminal record is in the log.
+        self.ended = False
+        self.paused = False
+        #: The exit as JSON without the tail, and the terminal record; empty before the end.
+        self.outcome = ""
+        self.terminal = b""
+        #: The segments that an agent was told of last.
+        self.told_segments: list[int] = []
+        self._signals: dict[str, bool] = {}
+        self._pipes = [Pipe(self, fd, kind) for fd, kind in outputs]
+        for pipe in self._pipes:
+            host.loop.add(pipe.fd, pipe.ready)
+        self._timer: Timer | None = None
+        if timeout is not None:
+            self._timer = host.loop.call_at(spawned.monotonic + timeout, self._run_out)
+
+    @property
+    def process_id(self) -> str:
+        """The command's id."""
+        return self.log.process_id
+
+    # Output.
+
+    def output(self, kind: int, data: memoryview) -> None:
+        """Take output. What comes after the end is dropped: it must not block a survivor."""
+        if self.ended:
+            return
+        self.log.append_data(kind, data)
+        if self.log.stuck:
+            self._pause()
+        self.host.changed(self)
+
+    def pipe_ended(self, pipe: Pipe) -> None:
+        """Take note that nobody holds the other end any more."""
+        self._pipes.remove(pipe)
+        self.host.loop.close(pipe.fd)
+        if self.dead and not self._pipes and not self.ended:
+            self._finish()
+
+    def resume(self) -> None:
+        """Go on after the log had no room, and has."""
+        self.paused = False
+        for pipe in self._pipes:
+            self.host.loop.add(pipe.fd, pipe.ready)
+        self.host.changed(self)
+        if self.terminal:
+            self._end()
+        elif self.dead:
+            self._drain()
+
+    def _pause(self) -> None:
+        if not self.paused:
+            self.paused = True
+            for pipe in self._pipes:
+                self.host.loop.remove(pipe.fd)
+            self.host.stuck(self)
+
+    def close_pipes(self) -> None:
+        """Close what survivors still hold: the sandbox ends."""
+        for pipe in self._pipes:
+            self.host.loop.close(pipe.fd)
+        self._pipes.clear()
+
+    # Signals.
+
+    def signal(self, signal_id: str, number: int, cause: str | None) -> bool:
+        """Signal the leader's group once per *signal_id*; return whether it was delivered.
+
+        The leader must not be dead: its pid stands for its group only while it is not reaped.
+        """
+        if signal_id in self._signals:
+            return self._signals[signal_id]
+        if cause is not None:
+            self.blame(cause)
+        delivered = self.signal_group(number)
+        self._signals[signal_id] = delivered
+        if len(self._signals) > _REMEMBERED_SIGNALS:
+            del self._signals[next(iter(self._signals))]
+        return delivered
+
+    def signal_group(self, number: int) -> bool:
+        """Signal the leader's group; return whether there was anybody."""
+        try:
+            os.killpg(self.spawned.pid, number)
+        except OSError:
+            return False
+        return True
+
+    def blame(self, cause: str) -> None:
+        """Record why it ends, unless it has ended or a cause came first."""
+        if not self.dead and self.cause is None:
+            self.cause = cause
+
+    def _run_out(self) -> None:
+        self._timer = None
+        self.blame("timed_out")
+        self.host.timed_out(self)
+
+    # The end.
+
+    def died(self, status: int, usage: struct_rusage) -> None:
+        """Take the leader's end; the log's waits for the rest of the output, but not long."""
+        self.dead = True
+        self.status = status
+        self.usage = usage
+        self._ended_at = time.time()
+        self.duration = time.monotonic() - self.spawned.monotonic
+        if self._timer is not None:
+            self._timer.cancel()
+        self._drain()
+
+    def abandon(self) -> int:
+        """Drop output that waits for room and end the log; return how many bytes it was.
+
+        For the sandbox's end, which waits for nobody's disk.
+        """
+        dropped = self.log.give_up()
+        if self.terminal:
+            self._end()
+        else:
+            self._finish()
+        return dropped
+
+    def _drain(self) -> None:
+        if not self._pipes:
+            self._finish()
+        elif not self.paused:
+            self._timer = self.host.loop.call_later(self.host.drain_time, self._finish)
+
+    def _finish(self) -> None:
+        if self.ended or self.terminal or self.log.stuck:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        outcome = self._exit()
+        ok = outcome["reason"] == "exited" and outcome["exit_code"] == 0
+        self.outcome = text = compact(outcome)
+        if not ok and (tail := self.log.tail()):
+            text = compact({**outcome, "tail": _encode_tail(tail)})
+        self.terminal = text.encode("ascii")
+        self.log.append(records.EXITED, self.terminal)
+        if self.log.stuck:
+            self._pause()
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        self.ended = True
+        self.log.close()
+        self.host.ended(self)
+
+    def _exit(self) -> dict[str, object]:
+        code = os.waitstatus_to_exitcode(self.status)
+        exit_code = code if code >= 0 else None
+        name = _signal_name(-code) if code < 0 else None
+        usage = self.usage
+        return {
+            "exit_code": exit_code,
+            "signal": name,
+            "reason": lifecycle.reason_for(self.cause, exit_code, name),
+            "started_at": self.spawned.started_at,
+            "ended_at": self._ended_at,
+            "duration": round(self.duration, 6),
+            "survivors": self.host.count_survivors(self),
+            "errno": None,
+            "filename": None,
+            "usage": {
+                "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 6),
+                "max_rss_bytes": usage.ru_maxrss * 1024,
+            },
+        }
+
+
+def started_payload(spawned: Spawned, boot_id: str) -> bytes:
+    """Return the payload of ``Started``."""
+    text = f'{{"pid":{spawned.pid},"start_ticks":{spawned.start_ticks},"boot_id":"{boot_id}"}}'
+    return text.encode("ascii")
+
+
+def failed_exit(number: int, filename: str) -> dict[str, object]:
+    """Return the exit of a command whose program could not be started."""
+    return _exit_without_leader("spawn_failed", None, time.time(), number, filename)
+
+
+def lost_exit(started_at: float | None, ended_at: float) -> dict[str, object]:
+    """Return the exit of a command whose end nobody has seen, *ended_at* the last sign of it."""
+    return _exit_without_leader("lost", started_at, ended_at, None, None)
+
+
+def _exit_without_leader(
+    reason: str, started_at: float | None, ended_at: float, number: int | None, filename: str | None
+) -> dict[str, object]:
+    return {
+        "exit_code": None,
+        "signal": None,
+        "reason": reason,
+        "started_at": started_at,
+        "ended_at": ended_at,
+        "duration": 0.0 if started_at is None else round(max(0.0, ended_at - started_at), 6),
+        "survivors": 0,
+        "errno": number,
+        "filename": filename,
+        "usage": None,
+    }
+
+
+def _encode_tail(tail: list[tuple[str, bytes]]) -> list[list[str]]:
+    return [[stream, b64encode(data).decode("ascii")] for stream, data in tail]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        # Real-time signals have no names of their own but the first and the last.
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"

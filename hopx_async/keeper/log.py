@@ -1,0 +1,314 @@
+"""The writer of one command's log: whole records, in order, through full disks."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from hopx_async.keeper import store as stores
+from hopx_async.protocol import lifecycle, records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hopx_async.keeper.store import Store
+
+__all__ = ["DiskFull", "Log"]
+
+# What the headers and pads of one block of data take at most.
+_OVERHEAD = 64
+# A segment with less room than this is full.
+_LEAST_DATA = 4096
+_PAD = bytes([records.PAD])
+
+
+class DiskFull(Exception):
+    """There is no room to claim an id; nothing of the claim is left."""
+
+
+class Log:
+    """Appends records; ``end`` covers only what is wholly written.
+
+    When there is no room, what could not be written is kept (one read of the command's
+    pipes at most), :attr:`stuck` is true, and whoever owns the log reads no more of the
+    command's output until :meth:`retry` has succeeded.
+    """
+
+    __slots__ = (
+        "_counts",
+        "_head_end",
+        "_limit",
+        "_opened",
+        "_pending",
+        "_start",
+        "_store",
+        "end",
+        "process_id",
+        "segments",
+        "spec_end",
+        "state",
+    )
+
+    def __init__(self, store: Store, process_id: str) -> None:
+        self._store = store
+        self.process_id = process_id
+        #: Where the next record goes, in log bytes.
+        self.end = 0
+        #: Start offsets of the segments that are there.
+        self.segments = [0]
+        self.state = lifecycle.EMPTY
+        #: Log offset behind the spec, from where on records begin at block boundaries.
+        self.spec_end = 0
+        self._counts = [0, 0]
+        self._start = 0
+        self._limit = store.segment_bytes
+        self._head_end = 0
+        self._pending: list[tuple[int, float, bytes]] = []
+        self._opened = True  # whether the current segment has its Base
+
+    @property
+    def stuck(self) -> bool:
+        """Whether something waits for room."""
+        return bool(self._pending)
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of both streams appended so far."""
+        return self._counts[0] + self._counts[1]
+
+    def claim(self, spec: bytes) -> None:
+        """Create the log, and with it the claim on the id, holding *spec*.
+
+        Raises:
+            FileExistsError: If the id is claimed.
+            DiskFull: If there is no room.
+        """
+        name = records.segment_name(self.process_id, 0)
+        try:
+            fd = self._store.create(name)
+        except OSError as error:
+            if stores.is_full(error):
+                raise DiskFull(str(error)) from error
+            raise
+        now = time.time()
+        head = records.encode_base(now, 0, 0, 0) + records.encode(records.SPEC, now, spec)
+        try:
+            written = os.pwrite(fd, head, 0)
+            if written < len(head):
+                os.pwrite(fd, head[written:], written)  # says why, if it was not by chance
+        except OSError as error:
+            os.close(fd)
+            self._store.unlink(name)
+            if stores.is_full(error):
+                raise DiskFull(str(error)) from error
+            raise
+        self._store.keep(self, fd)
+        self.end = self.spec_end = len(head)
+        self.state = lifecycle.CLAIMED
+
+    def resume(
+        self, segments: list[int], end: int, spec_end: int, counts: list[int], state: str
+    ) -> None:
+        """Go on with a log that a keeper before this one has written."""
+        self.segments, self.end, self.spec_end = segments, end, spec_end
+        self._counts, self.state = counts, state
+        self._start = segments[-1]
+        self._limit = self._start + self._store.segment_bytes
+        self._head_end = segments[1] if len(segments) > 1 else 0
+
+    def append(self, kind: int, payload: bytes) -> None:
+        """Append a record that is no data, if need be into the reserve's room.
+
+        Raises:
+            LifecycleError: If it cannot follow what is there.
+        """
+        state = lifecycle.advance(self.state, kind)
+        now = time.time()
+        if self._pending or not self._write_record(records.encode(kind, now, payload)):
+            self._wait(kind, now, payload)
+        self.state = state
+
+    def append_data(self, kind: int, data: memoryview) -> None:
+        """Append output of one stream; *data* may be reused afterwards.
+
+        Raises:
+            LifecycleError: If it cannot follow what is there.
+        """
+        lifecycle.advance(self.state, kind)
+        now = time.time()
+        written = 0 if self._pending else self._write_data(kind, now, data)
+        if written < len(data):
+            self._wait(kind, now, bytes(data[written:]))
+
+    def retry(self) -> bool:
+        """Try again to write what waits; return whether nothing waits any more."""
+        while self._pending:
+            kind, at, payload = self._pending[0]
+            if kind not in records.DATA_KINDS:
+                if not self._write_record(records.encode(kind, at, payload)):
+                    return False
+            else:
+                written = self._write_data(kind, at, memoryview(payload))
+                if written < len(payload):
+                    self._pending[0] = (kind, at, payload[written:])
+                    return False
+            self._pending.pop(0)
+        self._store.waiting.discard(self)
+        return True
+
+    def give_up(self) -> int:
+        """Drop the output that waits for room; return how many bytes that was.
+
+        Records that are no data get a last chance.
+        """
+        waiting = self._pending
+        self._pending = [entry for entry in waiting if entry[0] not in records.DATA_KINDS]
+        self.retry()
+        self._pending.clear()
+        self._store.waiting.discard(self)
+        return sum(len(data) for kind, _, data in waiting if kind in records.DATA_KINDS)
+
+    def close(self) -> None:
+        """Close the descriptor; a later append opens it again."""
+        self._store.close(self)
+
+    def tail(self, limit: int = lifecycle.TAIL_BYTES) -> list[tuple[str, bytes]]:
+        """Return the last *limit* bytes of both streams in the order they came."""
+        if not self.output_bytes:
+            return []
+        start = max(self.spec_end, (self.end // records.BLOCK - 1) * records.BLOCK)
+        if len(self.segments) > 1 and self._head_end != self.segments[1]:
+            # What stood between the head and the next segment has been freed.
+            start = max(start, self.segments[1])
+        reader = records.RecordReader(start)
+        for piece in self._read(start):
+            reader.feed(piece)
+        found: list[tuple[int, bytes]] = []
+        while (record := reader.read()) is not None:
+            if record.kind in records.DATA_KINDS:
+                found.append((record.kind, record.data))
+        return _last(found, limit)
+
+    # Writing.
+
+    def _wait(self, kind: int, at: float, payload: bytes) -> None:
+        self._pending.append((kind, at, payload))
+        self._store.waiting.add(self)
+
+    def _write_record(self, record: bytes) -> bool:
+        while True:
+            if not self._make_room(len(record)):
+                return False
+            pad = records.pad_before(self.end, len(record))
+            if self._write([pad, record] if pad else [record], len(pad) + len(record)):
+                return True
+            if not self._store.release():
+                return False
+
+    def _write_data(self, kind: int, at: float, data: memoryview) -> int:
+        """Write as much as there is room for; return how many bytes that was."""
+        written = 0
+        stream = kind - records.STDOUT
+        while written < len(data):
+            if not self._make_room(_LEAST_DATA):
+                break
+            room = self._limit - self.end
+            room -= _OVERHEAD * (room // records.BLOCK + 2)
+            piece = data[written : written + room]
+            counted = self._counts[stream]
+            buffers, end = records.place_data(self.end, kind, at, counted, piece)
+            if not self._write(buffers, end - self.end):
+                break
+            written += len(piece)
+            self._counts[stream] += len(piece)
+        return written
+
+    def _write(self, buffers: list[bytes | memoryview] | list[bytes], size: int) -> bool:
+        try:
+            fd = self._store.fd_of(self)
+            if os.pwritev(fd, buffers, self.end - self._start) != size:
+                # The rest of a record that was cut is written over by the next attempt.
+                self._store.tell("short write")
+                return False
+        except OSError as error:
+            self._store.tell(str(error))
+            return False
+        self.end += size
+        return True
+
+    # Segments.
+
+    def _make_room(self, size: int) -> bool:
+        """Begin the next segment if the current one has no room for *size* bytes."""
+        if self._opened and self.end + size + _OVERHEAD <= self._limit:
+            return True
+        return self._roll()
+
+    def _roll(self) -> bool:
+        boundary = -(-self.end // records.BLOCK) * records.BLOCK
+        pads = _PAD * (boundary - self.end)
+        if pads and not self._write([pads], len(pads)):
+            return False
+        if self._opened:
+            self._free(boundary)
+        if boundary != self._start and not self._create(boundary):
+            return False
+        base = records.encode_base(time.time(), self.end, *self._counts)
+        self._opened = self._write([base], len(base))
+        return self._opened
+
+    def _create(self, start: int) -> bool:
+        name = records.segment_name(self.process_id, start)
+        try:
+            fd = self._store.create(name)
+        except OSError as error:
+            self._store.tell(str(error))
+            return False
+        self._store.close(self)
+        self._store.keep(self, fd)
+        if len(self.segments) == 1:
+            self._head_end = start
+        self.segments = [*self.segments, start]
+        self._start = start
+        self._limit = start + self._store.segment_bytes
+        self._opened = False
+        return True
+
+    def _free(self, end: int) -> None:
+        """Unlink the oldest segments but the head while more than the retention is kept."""
+        segments = self.segments
+        while len(segments) > 2 and (
+            self._head_end + end - segments[1] + self._store.segment_bytes
+            > self._store.retention_bytes
+        ):
+            self._store.unlink(records.segment_name(self.process_id, segments[1]))
+            segments = [segments[0], *segments[2:]]
+        self.segments = segments
+
+    # Reading back.
+
+    def _read(self, start: int) -> list[bytes]:
+        pieces = []
+        ends = [*self.segments[1:], self.end]
+        for begin, stop in zip(self.segments, ends, strict=True):
+            if stop > start:
+                fd = self._store.open_segment(records.segment_name(self.process_id, begin))
+                try:
+                    first = max(start, begin)
+                    pieces.append(os.pread(fd, stop - first, first - begin))
+                finally:
+                    os.close(fd)
+        return pieces
+
+
+def _last(found: list[tuple[int, bytes]], limit: int) -> list[tuple[str, bytes]]:
+    tail: list[tuple[str, bytes]] = []
+    for kind, data in reversed(found):
+        if limit <= 0:
+            break
+        piece = data[-limit:]
+        limit -= len(piece)
+        name = "stdout" if kind == records.STDOUT else "stderr"
+        if tail and tail[-1][0] == name:
+            piece += tail.pop()[1]
+        tail.append((name, piece))
+    return tail[::-1]

@@ -1,0 +1,113 @@
+"""Who is left of a command: one pass over /proc for any number of commands."""
+
+from __future__ import annotations
+
+from hopx_async.keeper import proc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    Wanted = dict[str, dict[str, object]]
+    Found = dict[str, list[tuple[int, int, str]]]
+
+__all__ = ["EVERYTHING", "Scanner"]
+
+#: The id that stands for all commands of the sandbox.
+EVERYTHING = "*"
+
+
+class Scanner:
+    """Finds the living processes of commands.
+
+    A process belongs to a command if it is its leader or known to be its own, if it has
+    the command's mark or scope, or if it descends from one that does.
+
+    Args:
+        nonce: The sandbox's part of the scopes.
+        outer: The scopes around the sandbox, "" for none.
+        base: The process whose descendants are all of the sandbox's commands.
+        own: Processes that are never part of a command: root, keeper, agent.
+    """
+
+    def __init__(self, nonce: str, outer: str, base: int, own: Container[int]) -> None:
+        self._nonce = nonce
+        self._outer = outer
+        self._base = base
+        self._own = own
+
+    def scan(self, wanted: Wanted) -> Found:
+        """Return pid, start ticks and name of what is left of each wanted command.
+
+        Args:
+            wanted: By process id (or ``EVERYTHING``): ``leader`` and ``start_ticks`` (or
+                None), and ``known``, pairs of pid and start ticks.
+        """
+        stats = self._living()
+        seeds = self._seeds(wanted, stats)
+        below: dict[int, list[int]] = {}
+        for pid, stat in stats.items():
+            below.setdefault(stat.ppid, []).append(pid)
+        return {
+            process_id: [
+                (pid, stats[pid].start_ticks, stats[pid].name)
+                for pid in _closure(seeds[process_id], below)
+                if pid in stats and pid not in self._own
+            ]
+            for process_id in wanted
+        }
+
+    def _living(self) -> dict[int, proc.Stat]:
+        stats = ((pid, proc.read_stat(pid)) for pid in proc.pids())
+        # A zombie's children have been handed on, hence the dead can be left out.
+        return {pid: stat for pid, stat in stats if stat is not None and not stat.dead}
+
+    def _seeds(self, wanted: Wanted, stats: dict[int, proc.Stat]) -> dict[str, set[int]]:
+        seeds = {process_id: _named(ask, stats) for process_id, ask in wanted.items()}
+        if EVERYTHING in seeds:
+            seeds[EVERYTHING].add(self._base)
+        marks: dict[int, str] = {}
+        scopes: dict[str, str] = {}
+        for process_id in wanted:
+            if process_id != EVERYTHING:
+                value = proc.scope_value(self._outer, self._nonce, process_id)
+                marks[proc.mark_of(value)] = process_id
+                scopes[proc.scope_of(self._nonce, process_id)] = process_id
+        for pid in stats:
+            for process_id in self._claims(pid, marks, scopes):
+                if process_id in seeds:
+                    seeds[process_id].add(pid)
+        return seeds
+
+    def _claims(self, pid: int, marks: dict[int, str], scopes: dict[str, str]) -> list[str]:
+        claims = []
+        mark = proc.read_mark(pid) if marks else None
+        if mark in marks:
+            claims.append(marks[mark])  # type: ignore[index]  # None is in no table of marks
+        for entry in proc.read_scopes(pid):
+            if entry.startswith(f"{self._nonce}/"):
+                claims += [EVERYTHING, scopes.get(entry, "")]
+        return claims
+
+
+def _named(ask: dict[str, object], stats: dict[int, proc.Stat]) -> set[int]:
+    known = [(ask.get("leader"), ask.get("start_ticks"))]
+    for pair in ask.get("known") or ():  # type: ignore[attr-defined]
+        known.append((pair[0], pair[1]))
+    # Pids are used again; the start time says whether it is still the same process.
+    return {
+        pid
+        for pid, ticks in known
+        if isinstance(pid, int) and pid in stats and stats[pid].start_ticks == ticks
+    }
+
+
+def _closure(seeds: set[int], below: dict[int, list[int]]) -> set[int]:
+    found: set[int] = set()
+    waiting = list(seeds)
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting += below.get(pid, ())
+    return found

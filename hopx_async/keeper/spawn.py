@@ -1,0 +1,183 @@
+"""Starting a program as ``subprocess`` would, with less work in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import time
+
+from hopx_async.keeper import proc
+
+__all__ = ["SpawnFailed", "Spawned", "Spawner", "arguments_of"]
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_NANOSECONDS_PER_TICK = 10**9 // _TICKS_PER_SECOND
+_SHELL = "/bin/sh"
+# Like execve's callers in libc and subprocess: these say "look on", others are remembered.
+_NOT_HERE = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+class SpawnFailed(Exception):
+    """The program could not be started; *filename* is what could not be used."""
+
+    def __init__(self, number: int, filename: str) -> None:
+        super().__init__(f"{os.strerror(number)}: {filename!r}")
+        self.errno = number
+        self.filename = filename
+
+
+class Spawned:
+    """A started leader: pid, start time in ticks since boot, and when it was started."""
+
+    __slots__ = ("monotonic", "pid", "start_ticks", "started_at")
+
+    def __init__(self, pid: int, start_ticks: int, started_at: float, monotonic: float) -> None:
+        self.pid = pid
+        self.start_ticks = start_ticks
+        self.started_at = started_at
+        self.monotonic = monotonic
+
+
+def arguments_of(command: str | list[str]) -> list[str]:
+    """Return the argument list that *command* stands for: a text runs in bash."""
+    return ["bash", "-c", command] if isinstance(command, str) else command
+
+
+class Spawner:
+    """Starts leaders: own session, default signals, no inherited descriptors, marked.
+
+    The process is single-threaded, hence its directory and limits can be those of the
+    child for a moment: a spawn sets them, :meth:`rest` takes them back.
+
+    Args:
+        nonce: The sandbox's part of ``HOPX_SCOPE``.
+        outer: The scopes around the sandbox, "" for none.
+    """
+
+    def __init__(self, nonce: str, outer: str) -> None:
+        self._nonce = nonce
+        self._outer = outer
+        self._signals = signal.valid_signals()
+        self._locks = resource.getrlimit(proc.RLIMIT_LOCKS)
+        self._files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # The keeper holds descriptors for all its commands; a command gets the usual limit.
+        self._many_files = (self._files[1], self._files[1])
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
+        self._changed = False
+
+    def mark(self, process_id: str) -> int:
+        """Return the mark of the command's processes."""
+        return proc.mark_of(proc.scope_value(self._outer, self._nonce, process_id))
+
+    def spawn(
+        self,
+        process_id: str,
+        arguments: list[str],
+        env: dict[str, str],
+        working_dir: str,
+        outputs: tuple[int, int],
+    ) -> Spawned:
+        """Start a leader whose stdin is ``/dev/null`` and whose outputs are *outputs*.
+
+        Raises:
+            SpawnFailed: If the program or the directory cannot be used.
+        """
+        try:
+            os.chdir(working_dir)
+        except OSError as error:
+            raise SpawnFailed(error.errno or 0, working_dir) from None
+        scope = proc.scope_value(self._outer, self._nonce, process_id)
+        env = {**env, proc.SCOPE: scope, "HOPX_PROCESS_ID": process_id}
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, outputs[0], 1),
+            (os.POSIX_SPAWN_DUP2, outputs[1], 2),
+        ]
+        self._take_limits(proc.mark_of(scope))
+        try:
+            return self._search(arguments, env, actions)
+        finally:
+            if self._files != self._many_files:
+                resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
+
+    def rest(self) -> None:
+        """Give up the last command's mark and directory, after a run of spawns."""
+        if self._changed:
+            self._changed = False
+            resource.setrlimit(proc.RLIMIT_LOCKS, self._locks)
+            os.chdir("/")
+
+    def _take_limits(self, mark: int) -> None:
+        self._changed = True
+        hard = self._locks[1]
+        if hard != resource.RLIM_INFINITY:
+            mark = min(mark, hard)
+        resource.setrlimit(proc.RLIMIT_LOCKS, (mark, hard))
+        if self._files != self._many_files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
+
+    def _search(
+        self, arguments: list[str], env: dict[str, str], actions: list[tuple[object, ...]]
+    ) -> Spawned:
+        program = arguments[0]
+        first_error = last_error = 0
+        for path in _candidates(program, env):
+            try:
+                if path is not program:
+                    # Cheaper than a process that finds nothing to execute.
+                    os.stat(path)
+                return self._execute(path, arguments, env, actions)
+            except OSError as error:
+                last_error = error.errno or errno.ENOENT
+                if last_error not in _NOT_HERE:
+                    first_error = first_error or last_error
+        raise SpawnFailed(first_error or last_error, program)
+
+    def _execute(
+        self, path: str, arguments: list[str], env: dict[str, str], actions: list[tuple[object, ...]]
+    ) -> Spawned:
+        before = _ticks_now()
+        started_at, monotonic = time.time(), time.monotonic()
+        try:
+            pid = self._posix_spawn(path, arguments, env, actions)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without "#!": the shell reads it, as from any other shell.
+            script = [_SHELL, path, *arguments[1:]]
+            pid = self._posix_spawn(_SHELL, script, env, actions)
+        # /proc rounds the same clock the same way, so a spawn within one tick needs no look.
+        ticks = before if _ticks_now() == before else _start_ticks(pid)
+        return Spawned(pid, ticks, started_at, monotonic)
+
+    def _posix_spawn(
+        self, path: str, arguments: list[str], env: dict[str, str], actions: list[tuple[object, ...]]
+    ) -> int:
+        return os.posix_spawn(
+            path,
+            arguments,
+            env,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=self._signals,
+        )
+
+
+def _candidates(program: str, env: dict[str, str]) -> list[str]:
+    if "/" in program:
+        return [program]
+    path = env.get("PATH", os.defpath)
+    return [f"{place}/{program}" if place else f"./{program}" for place in path.split(":")]
+
+
+def _ticks_now() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // _NANOSECONDS_PER_TICK
+
+
+def _start_ticks(pid: int) -> int:
+    # It is not reaped yet, hence it is there even if it has ended.
+    stat = proc.read_stat(pid)
+    return stat.start_ticks if stat is not None else 0

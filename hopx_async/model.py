@@ -1,0 +1,404 @@
+"""The values that callers meet: specs, infos, ends and results of commands."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+import attrs
+
+from hopx_async.errors import InvalidArgument
+from hopx_async.protocol import lifecycle
+
+__all__ = [
+    "Capabilities",
+    "CommandInfo",
+    "CommandRef",
+    "CommandResult",
+    "CommandSpec",
+    "EndReason",
+    "Exit",
+    "Output",
+    "Status",
+    "Stream",
+    "Usage",
+    "new_process_id",
+    "refuse",
+]
+
+EndReason: TypeAlias = Literal[
+    "exited",
+    "signaled",
+    "timed_out",
+    "idle_timed_out",
+    "killed",
+    "oom_killed",
+    "sandbox_stopped",
+    "spawn_failed",
+    "lost",
+]
+Status: TypeAlias = Literal["queued", "running", "completed", "failed", "killed", "lost"]
+Stream: TypeAlias = Literal["stdout", "stderr"]
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
+
+
+def refuse(problem: lifecycle.Problem | None) -> None:
+    """Raise `InvalidArgument` if there is a *problem*."""
+    if problem is not None:
+        raise InvalidArgument(problem.parameter, problem.value, problem.rule)
+
+
+def new_process_id() -> str:
+    """Return a fresh id: ``cmd_``, ten characters of milliseconds (so ids sort by time), 16 random."""
+    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    digits = [_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
+    return "cmd_" + "".join(digits)
+
+
+@attrs.frozen(kw_only=True)
+class CommandSpec:
+    """What is to be run, and how. The arguments of ``start`` as a value.
+
+    Attributes:
+        process_id: The command's id, made by the caller's side.
+        command: A text for ``bash -c``, or the arguments of one program.
+        env: Names and values added to the sandbox's own; None unsets. Shown in no listing.
+        working_dir: Where it runs; relative to the workspace; None for the workspace.
+        timeout: Seconds for the whole command, enforced by the far side; None for no limit.
+        name: A label for people, None for none.
+        tags: Labels to list by.
+        merge_stderr: Whether stderr goes where stdout goes, so that their order is exact.
+    """
+
+    process_id: str = attrs.field(factory=new_process_id)
+    command: str | tuple[str, ...]
+    env: Mapping[str, str | None] = attrs.field(factory=dict, repr=lambda env: str(sorted(env)))
+    working_dir: str | None = None
+    timeout: float | None = None
+    name: str | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict)
+    merge_stderr: bool = False
+
+    @classmethod
+    def make(
+        cls,
+        command: str | Sequence[str],
+        *,
+        process_id: str | None = None,
+        env: Mapping[str, str | None] | None = None,
+        working_dir: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # enforced by the far side
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        merge_stderr: bool = False,
+    ) -> CommandSpec:
+        """Check the arguments of a start and return them as a value.
+
+        Raises:
+            InvalidArgument: If one of them breaks a rule; names it, its value and the rule.
+        """
+        spec = cls(
+            process_id=new_process_id() if process_id is None else process_id,
+            command=command if isinstance(command, str) else _as_tuple(command),
+            env=_as_dict("env", env),
+            working_dir=None if working_dir is None else os.fspath(working_dir),
+            timeout=timeout,
+            name=name,
+            tags=_as_dict("tags", tags),
+            merge_stderr=merge_stderr,
+        )
+        refuse(lifecycle.problem_with_spec(spec.to_dict()))
+        return spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as it travels, environment included."""
+        return {
+            "process_id": self.process_id,
+            "command": self.command if isinstance(self.command, str) else list(self.command),
+            "env": dict(self.env),
+            "working_dir": self.working_dir,
+            "timeout": self.timeout,
+            "name": self.name,
+            "tags": dict(self.tags),
+            "merge_stderr": self.merge_stderr,
+        }
+
+
+def _as_tuple(command: object) -> Any:
+    # Bytes are a sequence of numbers, a mapping one of keys: neither is meant.
+    if isinstance(command, Sequence) and not isinstance(command, (bytes, bytearray)):
+        return tuple(command)
+    return command
+
+
+def _as_dict(parameter: str, value: object) -> Any:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(parameter, type(value).__name__, "it is a mapping")
+    return dict(value)
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """What a command has used, of the leader and its reaped children.
+
+    Attributes:
+        cpu_seconds: User and system time, in seconds.
+        max_rss_bytes: Peak resident size of its largest process, None where not known.
+    """
+
+    cpu_seconds: float
+    max_rss_bytes: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Exit:
+    """How a command ended. ``str(exit)`` is a sentence.
+
+    Attributes:
+        exit_code: The code of the leader, None if it has none (a signal, lost, never started).
+        signal: The name of the signal that ended it, such as ``"SIGKILL"``, None for none.
+        reason: Why it ended; never guessed.
+        started_at: Unix time of the start, None if it never started.
+        ended_at: Unix time of the end.
+        duration: Seconds from start to end, by a clock that does not jump; None if not known.
+        survivors: How many of its processes were alive at that moment; ``kill()`` reaches them.
+        usage: What it used, None where the far side cannot tell.
+        tail: Last output of both streams in order, at most 4 KiB; empty for an end that is ok.
+    """
+
+    exit_code: int | None = None
+    signal: str | None = None
+    reason: EndReason
+    started_at: float | None = None
+    ended_at: float | None = None
+    duration: float | None = None
+    survivors: int = 0
+    usage: Usage | None = None
+    tail: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command exited by itself with code 0."""
+        return self.reason == "exited" and self.exit_code == 0
+
+    @property
+    def status(self) -> Status:
+        """HopX's word for it: completed, failed, killed or lost."""
+        return lifecycle.status_of(self.reason, self.exit_code)  # type: ignore[return-value]
+
+    def __str__(self) -> str:
+        sentence = {
+            "exited": f"exited with {self.exit_code}",
+            "signaled": f"was ended by {self.signal}",
+            "timed_out": "was ended by its time limit",
+            "idle_timed_out": "was ended because it printed nothing",
+            "killed": "was killed",
+            "oom_killed": "was ended because memory ran out",
+            "sandbox_stopped": "was ended with its sandbox",
+            "spawn_failed": "could not be started",
+            "lost": "was lost: how it ended is not known",
+        }[self.reason]
+        after = "" if self.duration is None else f" after {self.duration:.1f} s"
+        left = f", {self.survivors} of its processes still running" if self.survivors else ""
+        return sentence + after + left
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, without the tail."""
+        value = attrs.asdict(self, filter=lambda field, _: field.name != "tail")
+        value["ok"] = self.ok
+        return value
+
+    @classmethod
+    def from_payload(cls, value: Mapping[str, Any]) -> Exit:
+        """Return the exit in a terminal record's payload.
+
+        Raises:
+            ValueError: If the reason is none that this version knows, or a type is wrong.
+        """
+        if value.get("reason") not in get_args(EndReason):
+            raise ValueError(f"unknown end reason {value.get('reason')!r}")
+        usage = value.get("usage")
+        tail = b"".join(base64.b64decode(data) for _, data in value.get("tail") or ())
+        return cls(
+            exit_code=value.get("exit_code"),
+            signal=value.get("signal"),
+            reason=value["reason"],
+            started_at=value.get("started_at"),
+            ended_at=value.get("ended_at"),
+            duration=value.get("duration"),
+            survivors=value.get("survivors") or 0,
+            usage=None if usage is None else Usage(**usage),
+            tail=tail,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class CommandInfo:
+    """What the far side knows of a command at one moment.
+
+    Attributes:
+        process_id: Its id.
+        command: As it was started.
+        status: HopX's word: queued, running, completed, failed, killed or lost.
+        name: Its label, None for none.
+        tags: Its labels to list by.
+        working_dir: As it was asked for, None for the workspace.
+        timeout: Its time limit in seconds, None for none.
+        env_names: The names of the variables it was given; values are never shown.
+        merge_stderr: Whether stderr went where stdout went.
+        pid: The leader's pid on the far side, None if it never started.
+        started_at: Unix time of its start, None if it never started.
+        exit: How it ended, None while it runs.
+        log_end: Log offset behind the last record; for ``output()`` and tails.
+    """
+
+    process_id: str
+    command: str | tuple[str, ...]
+    status: Status
+    name: str | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict)
+    working_dir: str | None = None
+    timeout: float | None = None
+    env_names: tuple[str, ...] = ()
+    merge_stderr: bool = False
+    pid: int | None = None
+    started_at: float | None = None
+    exit: Exit | None = None
+    log_end: int = 0
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> CommandInfo:
+        """Return the info in an answer of the far side; keys it does not know are ignored."""
+        spec = value["spec"]
+        command = spec["command"]
+        ended = value.get("exit")
+        known = None if ended is None else Exit.from_payload(ended)
+        status = lifecycle.status_of(
+            None if known is None else known.reason, None if known is None else known.exit_code
+        )
+        return cls(
+            process_id=spec["process_id"],
+            command=command if isinstance(command, str) else tuple(command),
+            status=status,  # type: ignore[arg-type]
+            name=spec.get("name"),
+            tags=spec.get("tags") or {},
+            working_dir=spec.get("working_dir"),
+            timeout=spec.get("timeout"),
+            env_names=tuple(spec.get("env_names") or ()),
+            merge_stderr=bool(spec.get("merge_stderr")),
+            pid=value.get("pid"),
+            started_at=value.get("started_at"),
+            exit=known,
+            log_end=value.get("log_end") or 0,
+        )
+
+
+@attrs.frozen
+class CommandRef:
+    """Where a command is found again, from any process. Holds no token.
+
+    Attributes:
+        sandbox: The sandbox's id.
+        process_id: The command's id.
+    """
+
+    sandbox: str
+    process_id: str
+
+    def to_json(self) -> str:
+        """Return it as a JSON text."""
+        return json.dumps({"sandbox": self.sandbox, "process_id": self.process_id})
+
+    @classmethod
+    def from_json(cls, text: str) -> CommandRef:
+        """Return the ref that `to_json` printed.
+
+        Raises:
+            InvalidArgument: If the text is no such thing.
+        """
+        try:
+            value = json.loads(text)
+            return cls(str(value["sandbox"]), str(value["process_id"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidArgument("ref", repr(text)[:120], "JSON of a CommandRef") from error
+
+
+@attrs.frozen(kw_only=True)
+class _Printed:
+    """Output of a command, by stream.
+
+    Attributes:
+        stdout_bytes: What it wrote to stdout.
+        stderr_bytes: What it wrote to stderr.
+        lost_bytes: Output bytes that retention had freed before they were read.
+    """
+
+    stdout_bytes: bytes = b""
+    stderr_bytes: bytes = b""
+    lost_bytes: int = 0
+
+    @property
+    def stdout(self) -> str:
+        """Stdout as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.stdout_bytes.decode(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        """Stderr as text; bytes that are not UTF-8 become U+FFFD."""
+        return self.stderr_bytes.decode(errors="replace")
+
+
+@attrs.frozen(kw_only=True)
+class Output(_Printed):
+    """What a command has printed up to a moment.
+
+    Attributes:
+        cursor: The position behind it: ``events(after=output.cursor)`` goes on there.
+    """
+
+    cursor: str
+
+
+@attrs.frozen(kw_only=True)
+class CommandResult(_Printed):
+    """A command's end and its output.
+
+    Attributes:
+        exit: How it ended.
+    """
+
+    exit: Exit
+
+    @property
+    def ok(self) -> bool:
+        """Whether it exited by itself with code 0."""
+        return self.exit.ok
+
+    @property
+    def exit_code(self) -> int | None:
+        """The leader's exit code, None if it has none."""
+        return self.exit.exit_code
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """What a far side can do, as it says itself.
+
+    Attributes:
+        agent: ``"hopx_async"`` for ours, ``"memory"`` for the test-kit's.
+        version: The far side's version.
+        proof: By which means a kill is proven: ``"cgroup"``, ``"namespace"`` or ``"ancestry"``.
+        merge_stderr: Whether one pipe for both streams can be asked for.
+    """
+
+    agent: str
+    version: str
+    proof: str = "ancestry"
+    merge_stderr: bool = True

@@ -1,0 +1,315 @@
+"""Events, and how they are read from the records of a log."""
+
+from __future__ import annotations
+
+import base64
+from collections import deque
+from typing import Any, ClassVar, TypeAlias
+
+import attrs
+
+from hopx_async.errors import RemoteProtocolError
+from hopx_async.model import Exit
+from hopx_async.protocol import lifecycle, records
+from hopx_async.protocol.cursor import START, Position, print_cursor
+
+__all__ = [
+    "Event",
+    "EventReader",
+    "Exited",
+    "Lost",
+    "Started",
+    "Stderr",
+    "Stdout",
+    "Truncated",
+    "exit_event",
+]
+
+
+@attrs.frozen(kw_only=True)
+class _Event:
+    """What every event carries.
+
+    Attributes:
+        process_id: The command it is about.
+        cursor: The position behind it: ``events(after=event.cursor)`` goes on there.
+        at: Unix time at which it was observed on the far side.
+    """
+
+    type: ClassVar[str] = ""
+    process_id: str
+    cursor: str
+    at: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the event as JSON can hold it, with its ``type``.
+
+        Output is ``data`` where it is valid UTF-8, else ``data_base64``.
+        """
+        value: dict[str, Any] = {"type": self.type}
+        for field in attrs.fields(type(self)):
+            item = getattr(self, field.name)
+            if isinstance(item, bytes):
+                try:
+                    value["data"] = item.decode()
+                except UnicodeDecodeError:
+                    value["data_base64"] = base64.b64encode(item).decode()
+            else:
+                value[field.name] = item.to_dict() if isinstance(item, Exit) else item
+        return value
+
+
+@attrs.frozen(kw_only=True)
+class Started(_Event):
+    """The command runs. Comes before all output.
+
+    Attributes:
+        pid: The leader's pid on the far side.
+    """
+
+    type: ClassVar[str] = "started"
+    pid: int
+
+
+@attrs.frozen(kw_only=True)
+class Stdout(_Event):
+    """The command wrote to stdout.
+
+    Attributes:
+        data: The bytes, cut anywhere, in the middle of a character too.
+    """
+
+    type: ClassVar[str] = "stdout"
+    data: bytes
+
+
+@attrs.frozen(kw_only=True)
+class Stderr(_Event):
+    """The command wrote to stderr.
+
+    Attributes:
+        data: The bytes, cut anywhere, in the middle of a character too.
+    """
+
+    type: ClassVar[str] = "stderr"
+    data: bytes
+
+
+@attrs.frozen(kw_only=True)
+class Truncated(_Event):
+    """Output that retention freed before it was read; the stream goes on behind it.
+
+    Attributes:
+        stdout_bytes: Bytes of stdout that are missing here, exactly.
+        stderr_bytes: Bytes of stderr that are missing here, exactly.
+    """
+
+    type: ClassVar[str] = "truncated"
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+@attrs.frozen(kw_only=True)
+class Exited(_Event):
+    """The command has ended. The last event.
+
+    Attributes:
+        exit: How it ended.
+    """
+
+    type: ClassVar[str] = "exited"
+    exit: Exit
+
+
+@attrs.frozen(kw_only=True)
+class Lost(_Event):
+    """How the command ended can no longer be known. The last event.
+
+    Attributes:
+        exit: An exit whose reason is ``"lost"``.
+    """
+
+    type: ClassVar[str] = "lost"
+    exit: Exit
+
+
+Event: TypeAlias = Started | Stdout | Stderr | Truncated | Exited | Lost
+
+
+def exit_event(process_id: str, record: records.Record, position: Position) -> Exited | Lost:
+    """Return the event of a terminal *record*.
+
+    Raises:
+        RemoteProtocolError: If its payload is no exit.
+    """
+    try:
+        fate = Exit.from_payload(record.json())
+    except (ValueError, TypeError, KeyError) as error:
+        raise RemoteProtocolError(f"no exit of {process_id} in {record!r}: {error}") from error
+    cursor = print_cursor(process_id, position)
+    if record.kind == records.LOST:
+        return Lost(process_id=process_id, cursor=cursor, at=record.at, exit=fate)
+    return Exited(process_id=process_id, cursor=cursor, at=record.at, exit=fate)
+
+
+class EventReader:
+    """Reads events from log bytes: order, exactness and grammar are checked here.
+
+    Attributes:
+        position: Behind the last event read, or behind a record without an event.
+        state: Where the command stands in the table of `lifecycle`.
+        at: Unix time of the last record read, 0.0 before.
+    """
+
+    __slots__ = ("_jumped", "_later", "_process_id", "_reader", "at", "position", "state")
+
+    def __init__(self, process_id: str, position: Position = START) -> None:
+        self._process_id = process_id
+        self._reader = records.RecordReader(position.offset)
+        self._jumped = False
+        # What came behind a gap waits here until everything before the gap is read.
+        self._later: deque[tuple[int, bytes]] = deque()
+        self.position = position
+        # A cursor is handed out with an event, and no event comes before `Started`.
+        self.state = lifecycle.RUNNING if position.offset else lifecycle.EMPTY
+        self.at = 0.0
+
+    @property
+    def fed(self) -> int:
+        """Log offset behind the last byte fed."""
+        if self._later:
+            offset, data = self._later[-1]
+            return offset + len(data)
+        return self._reader.fed
+
+    @property
+    def pending(self) -> int:
+        """Bytes fed and not yet read."""
+        return self._reader.pending + sum(len(data) for _, data in self._later)
+
+    @property
+    def missing(self) -> int:
+        """Bytes that the record at the head still lacks, 0 if none is begun."""
+        return 0 if self._later else self._reader.missing
+
+    @property
+    def ended(self) -> bool:
+        """Whether the terminal event has been read."""
+        return self.state == lifecycle.ENDED
+
+    def feed(self, offset: int, data: bytes) -> int:
+        """Add log bytes that begin at *offset*; return how many of them were new.
+
+        What was fed before falls away. An offset beyond is a jump over what
+        retention cut; the record there must be a ``Base``.
+        """
+        fed = self.fed
+        if offset < fed:
+            data = data[fed - offset :]
+            offset = fed
+        if data:
+            if self._later or offset > fed:
+                self._later.append((offset, data))
+            else:
+                self._reader.feed(data)
+        return len(data)
+
+    def rewind(self) -> None:
+        """Drop what was fed and not read; go on at `position`."""
+        self._later.clear()
+        self._reader.jump(self.position.offset)
+        self._jumped = False
+
+    def drop(self) -> None:
+        """Drop what was fed and not read, for good."""
+        self._later.clear()
+        self._reader.jump(self._reader.offset)
+
+    def read(self) -> Event | None:
+        """Return the next event, or None until more is fed.
+
+        Raises:
+            RemoteProtocolError: If the bytes break the grammar of a log.
+        """
+        while not self.ended:
+            try:
+                record = self._reader.read()
+                if record is None:
+                    if not self._later:
+                        return None
+                    self._cross_gap()
+                    continue
+                state = lifecycle.advance(self.state, record.kind)
+                event = self._event(record)
+            except (records.RecordError, lifecycle.LifecycleError) as error:
+                raise RemoteProtocolError(f"log of {self._process_id}: {error}") from error
+            self.state = state
+            self.at = record.at
+            if event is not None:
+                return event
+        return None
+
+    def _cross_gap(self) -> None:
+        offset, data = self._later.popleft()
+        if offset != self._reader.fed:
+            # A record of which only the first part came is gone as well.
+            self._reader.jump(offset)
+            self._jumped = True
+        self._reader.feed(data)
+
+    def _event(self, record: records.Record) -> Event | None:
+        if self._jumped and record.kind != records.BASE:
+            raise records.RecordError(f"a gap before {record!r} without a Base")
+        if record.kind in records.DATA_KINDS:
+            return self._data(record)
+        if record.kind == records.BASE:
+            return self._base(record)
+        self.position = self.position._replace(offset=record.end)
+        if record.kind == records.STARTED:
+            pid = record.json().get("pid")
+            if not isinstance(pid, int):
+                raise records.RecordError(f"no pid in {record!r}")
+            return Started(
+                process_id=self._process_id, cursor=self._cursor(), at=record.at, pid=pid
+            )
+        if record.kind in records.TERMINAL_KINDS:
+            return exit_event(self._process_id, record, self.position)
+        return None
+
+    def _data(self, record: records.Record) -> Stdout | Stderr:
+        data = record.data
+        _, out, err = self.position
+        is_out = record.kind == records.STDOUT
+        expected = out if is_out else err
+        if record.stream_offset != expected:
+            raise records.RecordError(
+                f"{record!r} is byte {record.stream_offset} of its stream, expected {expected}"
+            )
+        if is_out:
+            self.position = Position(record.end, out + len(data), err)
+        else:
+            self.position = Position(record.end, out, err + len(data))
+        return (Stdout if is_out else Stderr)(
+            process_id=self._process_id, cursor=self._cursor(), at=record.at, data=data
+        )
+
+    def _base(self, record: records.Record) -> Truncated | None:
+        _, out, err = record.base()
+        lost_out = out - self.position.stdout_bytes
+        lost_err = err - self.position.stderr_bytes
+        if lost_out < 0 or lost_err < 0 or ((lost_out or lost_err) and not self._jumped):
+            raise records.RecordError(f"{record!r} counts {out} and {err}, not {self.position[1:]}")
+        self._jumped = False
+        self.position = Position(record.end, out, err)
+        if not lost_out and not lost_err:
+            return None
+        return Truncated(
+            process_id=self._process_id,
+            cursor=self._cursor(),
+            at=record.at,
+            stdout_bytes=lost_out,
+            stderr_bytes=lost_err,
+        )
+
+    def _cursor(self) -> str:
+        return print_cursor(self._process_id, self.position)

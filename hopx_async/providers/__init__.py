@@ -1,0 +1,3 @@
+"""Where sandboxes come from: one module a door."""
+
+__all__: list[str] = []

@@ -1,0 +1,197 @@
+"""The embedded agent: a root process of our own, on this machine."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from hopx_async.errors import BusyError, InvalidArgument, Unsupported
+from hopx_async.opening import Opening
+from hopx_async.protocol import lifecycle
+from hopx_async.protocol.backoff import GIVE_UP_AFTER
+from hopx_async.providers.remote import open_agent
+from hopx_async.providers.root_process import RootProcess, stop_by_pid
+from hopx_async.sandbox import Sandbox
+
+__all__ = ["local"]
+
+# What an embedded agent's commands see of this process's environment.
+_KEPT = ("PATH", "LANG", "LC_*", "TERM", "USER", "TZ")
+_DEFAULTS = {"PATH": os.defpath, "LANG": "C.UTF-8", "TERM": "dumb"}
+
+
+def local(
+    *,
+    workspace: str | os.PathLike[str] | None = None,
+    state_dir: str | os.PathLike[str] | None = None,
+    inherit_env: Sequence[str] = (),
+    detached: bool = False,
+    retention_bytes: int | None = None,
+    grace: float = lifecycle.GRACE,
+    give_up_after: float = GIVE_UP_AFTER,
+) -> Opening[Sandbox]:
+    """Open a sandbox on this machine: an agent is started for it, and ends with it.
+
+    There is no isolation: commands run as this user. The environment is clean
+    (PATH, HOME, LANG, TERM, USER, TMPDIR). If this process dies, even by
+    SIGKILL, the agent ends its commands and goes.
+
+    Args:
+        workspace: Where commands run; None for a fresh directory that is removed at the end.
+        state_dir: Where logs and the token are kept (0700); None for a fresh directory that
+            is removed at the end.
+        inherit_env: Names of variables to take over from this process; ``*`` matches, as in
+            ``"CUDA_*"``.
+        detached: Leave the agent and its commands running when closed, and attach to it if it
+            runs already; needs *state_dir*.
+        retention_bytes: Log bytes kept of each command, None for 256 MiB.
+        grace: Seconds between TERM and KILL when the sandbox ends.
+        give_up_after: Seconds without an answer after which calls, streams and waits fail.
+
+    Raises:
+        Unsupported: Elsewhere than on Linux; raised by the call.
+        InvalidArgument: If an argument breaks a rule, the state directory's owner and mode among
+            them.
+        BusyError: If another agent holds the state directory and *detached* is false.
+        AgentFault: If the agent could not start.
+    """
+    if sys.platform != "linux":
+        raise Unsupported(
+            f"local() needs Linux, this is {sys.platform}; "
+            "run `python -m hopx_async.agent` on a Linux host and open it with hopx_async.remote()"
+        )
+    if detached and state_dir is None:
+        raise InvalidArgument("detached", "True", "needs state_dir, where it is found again")
+    problem = lifecycle.problem_with_grace(grace)
+    if problem is not None:
+        raise InvalidArgument(problem.parameter, problem.value, problem.rule)
+    if retention_bytes is not None and (
+        not isinstance(retention_bytes, int) or retention_bytes < 4 * 64 * 1024
+    ):
+        raise InvalidArgument("retention_bytes", repr(retention_bytes), "at least 256 KiB")
+    if isinstance(inherit_env, str):
+        raise InvalidArgument("inherit_env", repr(inherit_env), "a sequence of names")
+    if workspace is not None and not Path(workspace).is_dir():
+        raise InvalidArgument("workspace", repr(os.fspath(workspace)), "a directory that exists")
+    config = {
+        "workspace": None if workspace is None else str(Path(workspace).resolve()),
+        "base_env": _base_env(os.environ, inherit_env),
+        "retention_bytes": retention_bytes,
+        "grace": grace,
+        "detached": detached,
+    }
+    state = None if state_dir is None else Path(state_dir).resolve()
+    return Opening(_open(state, config, grace, detached=detached, give_up_after=give_up_after))
+
+
+def _base_env(environ: Mapping[str, str], inherit_env: Sequence[str]) -> dict[str, str]:
+    wanted = [*_KEPT, *inherit_env]
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("HOPX_") and any(fnmatch.fnmatchcase(name, p) for p in wanted)
+    }
+    return {**_DEFAULTS, **kept}
+
+
+async def _open(
+    state: Path | None,
+    config: dict[str, Any],
+    grace: float,
+    *,
+    detached: bool,
+    give_up_after: float,
+) -> Sandbox:
+    home: Path | None = None
+    if state is None:
+        home = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="hopx-")))
+        state = home / "state"
+        # The root removes it at its end: it outlives this process even if that is killed.
+        config = {**config, "ephemeral": str(home)}
+        if config["workspace"] is None:
+            config["workspace"] = str(home / "workspace")
+    lease = _LocalLease(state, home, grace, detached=detached)
+    try:
+        url, token = await lease.start(config)
+        return await open_agent(url, token, lease, give_up_after=give_up_after)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await lease.abandon()
+        raise
+
+
+class _LocalLease:
+    """How an embedded agent ends: by its lifeline, or, when attached to, by its pid."""
+
+    def __init__(self, state: Path, home: Path | None, grace: float, *, detached: bool) -> None:
+        self._state = state
+        self._home = home
+        self._grace = grace
+        self._detached = detached
+        self._root: RootProcess | None = None
+
+    async def start(self, config: dict[str, Any]) -> tuple[str, str]:
+        """Start the root, or find the one that holds the state directory; return URL and token."""
+        self._root = await RootProcess.start(self._state, config)
+        try:
+            announced = await self._root.announced()
+        except BusyError:
+            if not self._detached:
+                raise
+            self._root = None
+            return await anyio.to_thread.run_sync(self._find)
+        return announced["url"], announced["token"]
+
+    async def release(self) -> None:
+        """End the agent with its commands; leave it running if it is detached."""
+        if self._root is None:
+            return
+        if self._detached:
+            self._root.leave()
+        else:
+            await self._end(self._grace)
+
+    async def kill(self) -> None:
+        """End the agent with its commands, detached or not."""
+        if self._root is None:
+            await stop_by_pid(self._pid(), grace=self._grace)
+        else:
+            await self._end(self._grace)
+
+    async def abandon(self) -> None:
+        """End what a door that failed has begun; what was merely found goes on."""
+        if self._root is not None:
+            await self._end(0.0)
+
+    async def _end(self, grace: float) -> None:
+        root, self._root = self._root, None
+        if root is None:
+            return
+        await root.stop(grace)
+        if self._home is not None:
+            # The root has done it, unless it was killed.
+            home = self._home
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
+
+    def _find(self) -> tuple[str, str]:
+        try:
+            facts = json.loads((self._state / "agent.json").read_text())
+            return facts["url"], (self._state / "token").read_text().strip()
+        except (OSError, ValueError, KeyError) as error:
+            raise BusyError(
+                f"{self._state} is held by an agent that is not up yet or is ending: {error}"
+            ) from error
+
+    def _pid(self) -> int:
+        return int(json.loads((self._state / "agent.json").read_text())["pid"])

@@ -1,0 +1,181 @@
+"""The root process of an embedded agent, as its parent holds it: lifeline, announcement, end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+import anyio.to_thread
+
+from hopx_async.errors import AgentFault, BusyError, HopxError, InvalidArgument
+
+__all__ = ["START_SECONDS", "RootProcess", "stop_by_pid"]
+
+#: Seconds in which an agent is up.
+START_SECONDS = 60.0
+# Beyond the grace period: KILL, proof, closing sockets.
+_STOP_SECONDS = 20.0
+_MAX_LINE = 64 * 1024
+
+
+class RootProcess:
+    """A root process started by this one.
+
+    Its lifeline is a pipe: what it is told, and when its end closes, by whatever
+    cause, the root ends its commands and goes.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], lifeline: int) -> None:
+        self._process = process
+        self._lifeline: int | None = lifeline
+
+    @classmethod
+    async def start(cls, state: Path, config: dict[str, Any]) -> Self:
+        """Start a root on a state directory. Cancelling it leaves nothing behind."""
+        with anyio.CancelScope(shield=True):  # a spawn takes milliseconds
+            return await anyio.to_thread.run_sync(cls._spawn, state, config)
+
+    @classmethod
+    def _spawn(cls, state: Path, config: dict[str, Any]) -> Self:
+        theirs, ours = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "hopx_async.agent", "--announce"),
+                    *("--state-dir", str(state), "--parent-fd", str(theirs)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                env=_environment(),
+                pass_fds=(theirs,),
+                start_new_session=True,  # the terminal's Ctrl-C reaches the client alone
+            )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        root = cls(process, ours)
+        root._tell(config)
+        return root
+
+    async def announced(self) -> dict[str, Any]:
+        """Return what the root says once it is ready: url, token, pid, agent_pid.
+
+        Raises:
+            BusyError: If another agent holds the state directory.
+            InvalidArgument: If the state directory is not safe to use.
+            AgentFault: If the root ended, or said nothing for too long.
+        """
+        stdout = self._process.stdout
+        if stdout is None:
+            raise AssertionError("stdout was asked for as a pipe")
+        reader = asyncio.StreamReader(limit=_MAX_LINE)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), stdout
+        )
+        try:
+            with anyio.fail_after(START_SECONDS):
+                line = await reader.readline()
+            said = json.loads(line) if line else None
+        except TimeoutError:
+            raise AgentFault(f"the local agent was not up in {START_SECONDS:g} s") from None
+        except ValueError:
+            raise AgentFault(f"the local agent said {line[:80]!r}") from None
+        finally:
+            transport.close()
+        if not isinstance(said, dict) or "error" in said:
+            await self._exited()
+            raise self._refusal(said)
+        return said
+
+    def leave(self) -> None:
+        """Let go of a detached root: it goes on without this process."""
+        self._close_lifeline()
+
+    async def stop(self, grace: float) -> None:
+        """End it: commands first, then itself; killed if it does not end in time. Shielded."""
+        with anyio.CancelScope(shield=True):
+            self._tell({"stop": {"grace": grace}})
+            self._close_lifeline()
+            with anyio.move_on_after(grace + _STOP_SECONDS) as scope:
+                await self._exited()
+            if scope.cancelled_caught:
+                # The keepers see its end and end their commands themselves.
+                self._process.kill()
+                await self._exited()
+
+    async def _exited(self) -> int:
+        if self._process.poll() is None:
+            await _wait_for_pid(self._process.pid)
+        return self._process.wait()
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        if self._lifeline is None:
+            return
+        try:
+            os.write(self._lifeline, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            pass  # it is gone; its announcement or its status says why
+
+    def _close_lifeline(self) -> None:
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            os.close(lifeline)
+
+    def _refusal(self, said: Any) -> HopxError:
+        error = said["error"] if isinstance(said, dict) else {}
+        message = str(error.get("message", "it said nothing"))
+        if error.get("code") == "state_dir_held":
+            return BusyError(message)
+        if error.get("code") in {"state_dir_unsafe", "invalid_argument"}:
+            parameter = str(error.get("parameter", "state_dir"))
+            return InvalidArgument(parameter, str(error.get("value", "?")), message)
+        status = self._process.returncode
+        return AgentFault(f"the local agent could not start (status {status}): {message}")
+
+
+async def stop_by_pid(pid: int, *, grace: float) -> None:
+    """End the root *pid*, which is no child of ours, by SIGTERM; SIGKILL if it does not end."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(grace + _STOP_SECONDS) as scope:
+            await _wait_for_pid(pid)
+        if scope.cancelled_caught:
+            os.kill(pid, signal.SIGKILL)
+
+
+async def _wait_for_pid(pid: int) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    ended = anyio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+
+def _environment() -> dict[str, str]:
+    # The agent's environment is readable by its commands: nothing of ours goes there,
+    # but for the scopes that this process itself runs in.
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "PYTHONPATH", "VIRTUAL_ENV", "LANG", "HOPX_SCOPE", "TMPDIR", "USER"}
+        or name.startswith("LC_")
+    }

@@ -1,0 +1,241 @@
+"""A sandbox in memory: scripts for commands, the real link, and faults on demand.
+
+Everything above the transport is the real thing, down to records, replay and
+credit; only processes, files and sockets are missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from hopx_async import errors
+from hopx_async.client import AgentClient
+from hopx_async.errors import ConnectError, ConnectionLost, HopxError
+from hopx_async.model import Capabilities
+from hopx_async.opening import Opening
+from hopx_async.protocol import wire
+from hopx_async.protocol.backoff import GIVE_UP_AFTER
+from hopx_async.protocol.peer import Peer
+from hopx_async.sandbox import Sandbox
+from hopx_async.testing.memory_commands import MemoryCommands, Script, ScriptedCommand
+from hopx_async.transport.base import Channel, Transport
+
+__all__ = ["MemoryAgent", "MemoryTransport", "ScriptedCommand", "memory"]
+
+
+def memory(
+    scripts: Mapping[str, Script] | None = None,
+    *,
+    agent: MemoryAgent | None = None,
+    give_up_after: float = GIVE_UP_AFTER,
+) -> Opening[Sandbox]:
+    """Open a sandbox in memory.
+
+    Args:
+        scripts: What commands do, by their text (or by their program, for a sequence); a command
+            without a script fails to start as a missing program does.
+        agent: An agent of your own, to inject faults; None for a fresh one.
+        give_up_after: As for ``hopx_async.remote``.
+    """
+    return Opening(_open(agent or MemoryAgent(scripts or {}), give_up_after))
+
+
+async def _open(agent: MemoryAgent, give_up_after: float) -> Sandbox:
+    client = AgentClient(MemoryTransport(agent), agent.sandbox_id, give_up_after=give_up_after)
+    await anyio.lowlevel.checkpoint()
+    return Sandbox(client, _MemoryLease(agent), Capabilities(agent="memory", version="1"))
+
+
+class MemoryAgent:
+    """The far side: commands, their logs, connections, and ways to break them.
+
+    Attributes:
+        sandbox_id: Its id.
+        commands: Its commands.
+        connections: How many connections were made so far.
+    """
+
+    def __init__(self, scripts: Mapping[str, Script], *, sandbox_id: str = "sbx_memory") -> None:
+        self.sandbox_id = sandbox_id
+        self.commands = MemoryCommands(scripts, self._news)
+        self.connections = 0
+        self._channels: set[MemoryChannel] = set()
+        self._refusal: HopxError | None = None
+        self._stalled: anyio.Event | None = None
+        self._lost_answers = 0
+
+    # Faults.
+
+    def drop(self) -> None:
+        """Cut every connection; what was under way is lost."""
+        for channel in list(self._channels):
+            channel.cut()
+
+    def refuse(self, error: HopxError | None = None) -> None:
+        """Refuse connections and calls with *error* (default: nobody is there) until `heal`."""
+        self._refusal = error or ConnectError("refused")
+        self.drop()
+
+    def stall(self) -> None:
+        """Deliver and answer nothing until `heal`; connections stay up."""
+        self._stalled = anyio.Event()
+
+    def lose_answers(self, count: int) -> None:
+        """Carry out the next *count* calls, but break the connection instead of answering."""
+        self._lost_answers = count
+
+    def heal(self) -> None:
+        """End `refuse` and `stall`."""
+        self._refusal = None
+        if self._stalled is not None:
+            self._stalled.set()
+            self._stalled = None
+
+    def restart(self) -> None:
+        """Die and come back: connections are lost, commands and logs are not."""
+        self.drop()
+
+    async def aclose(self) -> None:
+        """End all commands and connections."""
+        await self.commands.stop()
+        self.drop()
+
+    # Inside.
+
+    async def answer(self, method: str, params: dict[str, Any]) -> Any:
+        """Carry out one call, as an agent does."""
+        # As over a wire: nothing is shared with the caller.
+        params = json.loads(json.dumps(params))
+        await self.passable()
+        result = await self.commands.call(method, params)
+        if self._lost_answers:
+            self._lost_answers -= 1
+            self.drop()
+            raise ConnectionLost("the answer was lost on purpose")
+        await self.passable()
+        return json.loads(json.dumps(result))
+
+    async def passable(self) -> None:
+        """Wait while the agent is stalled; raise while it refuses."""
+        await anyio.lowlevel.checkpoint()
+        while self._stalled is not None:
+            await self._stalled.wait()
+        if self._refusal is not None:
+            raise self._refusal
+
+    def admit(self, channel: MemoryChannel) -> None:
+        """Note a new connection."""
+        self.connections += 1
+        self._channels.add(channel)
+
+    def dismiss(self, channel: MemoryChannel) -> None:
+        """Note that a connection is gone."""
+        self._channels.discard(channel)
+
+    def _news(self, process_id: str) -> None:
+        for channel in self._channels:
+            channel.news(process_id)
+
+
+class MemoryTransport(Transport):
+    """The way to a `MemoryAgent`."""
+
+    def __init__(self, agent: MemoryAgent) -> None:
+        self.name = agent.sandbox_id
+        self._agent = agent
+
+    async def request(self, method: str, params: dict[str, Any]) -> Any:
+        """Carry out one call."""
+        return await self._agent.answer(method, params)
+
+    async def connect(self) -> Channel:
+        """Open a channel."""
+        await self._agent.passable()
+        return MemoryChannel(self._agent)
+
+    async def aclose(self) -> None:
+        """Nothing is held between calls."""
+
+
+class MemoryChannel(Channel):
+    """One connection to a `MemoryAgent`: the agent's half of the link, without a wire."""
+
+    def __init__(self, agent: MemoryAgent) -> None:
+        self._agent = agent
+        self._peer = Peer(agent.commands.logs, sandbox=agent.sandbox_id)
+        self._news = anyio.Event()
+        self._cut = False
+        self._calls: set[asyncio.Task[None]] = set()
+        agent.admit(self)
+
+    async def send(self, frame: str) -> None:
+        """Hand a frame to the agent."""
+        await self._passable()
+        for call in self._peer.receive(frame):
+            task = asyncio.create_task(self._answer(call))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+        self._news.set()
+
+    async def receive(self) -> str | bytes:
+        """Return the next frame of the agent."""
+        while True:
+            await self._passable()
+            frame = self._peer.next_frame()
+            if frame is not None:
+                return frame
+            self._news = anyio.Event()
+            await self._news.wait()
+
+    async def aclose(self) -> None:
+        """Close; calls that are under way are not answered."""
+        self.cut()
+        for task in list(self._calls):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def cut(self) -> None:
+        """Break it."""
+        self._cut = True
+        self._agent.dismiss(self)
+        self._news.set()
+
+    def news(self, process_id: str) -> None:
+        """Note that a log has grown."""
+        self._peer.news(process_id)
+        self._news.set()
+
+    async def _passable(self) -> None:
+        if not self._cut:
+            await self._agent.passable()
+        if self._cut:
+            raise ConnectionLost(f"{self._agent.sandbox_id} was cut off")
+
+    async def _answer(self, call: wire.Call) -> None:
+        try:
+            self._peer.reply(call.call, await self._agent.answer(call.method, call.params))
+        except HopxError as error:
+            if isinstance(error, errors.TransportError):
+                return
+            self._peer.reply(call.call, error=error)
+        self._news.set()
+
+
+class _MemoryLease:
+    def __init__(self, agent: MemoryAgent) -> None:
+        self._agent = agent
+
+    async def release(self) -> None:
+        await self._agent.aclose()
+
+    async def kill(self) -> None:
+        await self._agent.aclose()
+

@@ -1,0 +1,310 @@
+"""The one task that serves a sandbox's link: connects, moves frames, wakes readers.
+
+Every decision is the pure `Link`'s and `Backoff`'s; this is their I/O.  The task
+belongs to the sandbox and ends with `aclose`.  Should it die of a bug, every
+stream, every wait and the next call fail with that bare error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from hopx_async.errors import (
+    AgentFault,
+    AgentUnreachable,
+    ApiError,
+    ClosedError,
+    ConnectionLost,
+    HopxError,
+    ProtocolError,
+    TransportError,
+)
+from hopx_async.protocol import wire
+from hopx_async.protocol.backoff import GIVE_UP_AFTER, Backoff
+from hopx_async.protocol.cursor import START, Position
+from hopx_async.protocol.link import Link
+from hopx_async.protocol.subscription import Subscription
+from hopx_async.transport.base import Channel, Transport
+
+__all__ = ["Pump"]
+
+_log = logging.getLogger("hopx_async")
+_CLOSE_SECONDS = 3.0
+# Frames taken in before everybody else has a turn.
+_FRAMES_A_TURN = 16
+
+
+class Pump:
+    """A link over a transport, served by one task.
+
+    Attributes:
+        reconnects: How often a connection was lost and made anew.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        give_up_after: float = GIVE_UP_AFTER,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._transport = transport
+        self._give_up_after = give_up_after
+        self._chance = chance
+        self._link = Link()
+        self._feeds = 0
+        self._feed: int | None = None
+        self._writable = anyio.Event()
+        self._wanted = anyio.Event()
+        self._waiters: dict[Subscription, anyio.Event] = {}
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+        self._closed = False
+        self.reconnects = 0
+
+    # Life.
+
+    def start(self) -> None:
+        """Begin to connect. Needs a running event loop."""
+        self._task = asyncio.create_task(self._run(), name=f"hopx pump of {self._transport.name}")
+
+    async def aclose(self) -> None:
+        """End the task; every stream, wait and call fails with `ClosedError`. Bounded."""
+        self._closed = True
+        self._fail(ClosedError("the sandbox is closed"))
+        task, self._task = self._task, None
+        with anyio.CancelScope(shield=True):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+            with anyio.move_on_after(_CLOSE_SECONDS):
+                await self._transport.aclose()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is up."""
+        return self._feed is not None
+
+    @property
+    def buffered(self) -> int:
+        """Log bytes held for readers."""
+        return self._link.buffered
+
+    # Readers.
+
+    def subscribe(
+        self, process_id: str, position: Position = START, *, output: bool = True
+    ) -> Subscription:
+        """Return a new reader of a command.
+
+        Raises:
+            ClosedError: If the sandbox is closed.
+        """
+        self._check()
+        subscription = self._link.subscribe(process_id, position, output=output)
+        self._wanted.set()
+        self.flush()
+        return subscription
+
+    def close(self, subscription: Subscription) -> None:
+        """Forget a reader; whoever waits for it is woken."""
+        subscription.close()
+        self._wake(subscription)
+        self.flush()
+
+    def flush(self) -> None:
+        """Let what the link wants to say be sent; called after each turn of a reader."""
+        if self._feed is not None and self._link.has_data(self._feed):
+            self._writable.set()
+
+    async def news(self, subscription: Subscription) -> None:
+        """Wait until there may be something to take. Cancelling it is safe."""
+        event = self._waiters.get(subscription)
+        if event is None:
+            event = self._waiters[subscription] = anyio.Event()
+        try:
+            await event.wait()
+        finally:
+            if self._waiters.get(subscription) is event:
+                del self._waiters[subscription]
+
+    # Calls.
+
+    async def call(self, method: str, params: dict[str, Any]) -> Any:
+        """Carry out a call that may be repeated, on the socket where one is up, else by HTTP.
+
+        Cancelling ``call`` is safe for the connection; the far side may still act on it.
+
+        Raises:
+            ApiError: If the far side says no.
+            AgentUnreachable: If nobody answered until the policy gave up.
+            ClosedError: If the sandbox is closed.
+        """
+        backoff = Backoff(give_up_after=self._give_up_after)
+        while True:
+            self._check()
+            self._wanted.set()
+            try:
+                return await self._call_once(method, params)
+            except TransportError as error:
+                reason: HopxError = error
+            except AgentFault as error:
+                if error.status != _STARTING:
+                    raise
+                reason = error
+            delay = backoff.failed(anyio.current_time(), self._chance())
+            if delay is None:
+                raise self._unreachable(reason) from reason
+            await anyio.sleep(delay)
+
+    async def _call_once(self, method: str, params: dict[str, Any]) -> Any:
+        if self._feed is None:
+            return await self._transport.request(method, params)
+        number = self._link.call(self._feed, method, params)
+        future = self._calls[number] = asyncio.get_running_loop().create_future()
+        self._writable.set()
+        try:
+            return await future
+        finally:
+            self._calls.pop(number, None)
+
+    # The task.
+
+    async def _run(self) -> None:
+        try:
+            await self._serve_for_ever()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._failure = error
+            self._fail(error)
+            _log.exception("the link of %s ended by a bug", self._transport.name)
+            if not isinstance(error, Exception):
+                raise
+
+    async def _serve_for_ever(self) -> None:
+        backoff = Backoff(give_up_after=self._give_up_after)
+        while True:
+            try:
+                await self._connect_and_serve(backoff)
+            except (TransportError, AgentFault) as error:
+                delay = backoff.failed(anyio.current_time(), self._chance())
+                if delay is not None:
+                    _log.debug("link of %s: %s; again in %.2f s", self._transport.name, error, delay)
+                    await anyio.sleep(delay)
+                    continue
+                reason: HopxError = self._unreachable(error)
+            except (ApiError, ProtocolError) as error:
+                # The same again would end the same way.
+                reason = error
+            _log.warning("link of %s given up: %s", self._transport.name, reason)
+            backoff.succeeded()
+            self._wanted = anyio.Event()
+            self._fail(reason)
+            await self._wanted.wait()
+
+    async def _connect_and_serve(self, backoff: Backoff) -> None:
+        channel = await self._transport.connect()
+        self._feeds += 1
+        feed = self._feeds
+        self._link.connected(feed)
+        self._feed = feed
+        self._writable.set()
+        try:
+            await self._serve(channel, feed, backoff)
+        finally:
+            self._feed = None
+            self.reconnects += 1
+            self._link.disconnected(feed)
+            self._drop_calls()
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await channel.aclose()
+
+    async def _serve(self, channel: Channel, feed: int, backoff: Backoff) -> None:
+        failures: list[Exception] = []
+
+        async def guarded(loop: Callable[[], Any]) -> None:
+            try:
+                await loop()
+            except Exception as error:
+                failures.append(error)
+                group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(guarded, lambda: self._write(channel, feed))
+            group.start_soon(guarded, lambda: self._read(channel, feed, backoff))
+        raise failures[0]
+
+    async def _write(self, channel: Channel, feed: int) -> None:
+        while True:
+            await self._writable.wait()
+            self._writable = anyio.Event()
+            while (frame := self._link.data_to_send(feed)) is not None:
+                await channel.send(frame)
+
+    async def _read(self, channel: Channel, feed: int, backoff: Backoff) -> None:
+        count = 0
+        while True:
+            frame = await channel.receive()
+            subscriptions, replies = self._link.receive(feed, frame)
+            backoff.succeeded()
+            for subscription in subscriptions:
+                self._wake(subscription)
+            for reply in replies:
+                self._answer(reply)
+            self.flush()
+            count += 1
+            if count % _FRAMES_A_TURN == 0:
+                await anyio.lowlevel.checkpoint()
+
+    # Waking and failing.
+
+    def _answer(self, reply: wire.Reply) -> None:
+        future = self._calls.get(reply.call)
+        if future is None or future.done():
+            return
+        if reply.error is None:
+            future.set_result(reply.result)
+        else:
+            future.set_exception(wire.error_from_dict(reply.error))
+
+    def _wake(self, subscription: Subscription) -> None:
+        event = self._waiters.pop(subscription, None)
+        if event is not None:
+            event.set()
+
+    def _drop_calls(self, error: BaseException | None = None) -> None:
+        calls, self._calls = self._calls, {}
+        for future in calls.values():
+            if not future.done():
+                future.set_exception(
+                    error or ConnectionLost(f"{self._transport.name} broke off during a call")
+                )
+
+    def _fail(self, error: BaseException) -> None:
+        for subscription in self._link.fail(error):
+            self._wake(subscription)
+        self._drop_calls(error)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedError("the sandbox is closed")
+        if self._failure is not None:
+            raise self._failure
+
+    def _unreachable(self, reason: HopxError) -> AgentUnreachable:
+        return AgentUnreachable(
+            f"{self._transport.name} did not answer for {self._give_up_after:g} s: {reason}",
+            seconds=self._give_up_after,
+        )
+
+
+_STARTING = 503

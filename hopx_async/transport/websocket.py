@@ -1,0 +1,114 @@
+"""The link's channel over a websocket, by the library websockets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    WebSocketException,
+)
+
+from hopx_async.errors import (
+    ConnectError,
+    ConnectionLost,
+    HopxError,
+    RemoteProtocolError,
+)
+from hopx_async.protocol import wire
+from hopx_async.transport.base import Channel
+
+__all__ = ["PING_SECONDS", "WebSocketChannel", "open_channel"]
+
+#: Seconds between pings, and the seconds in which a pong must come.
+PING_SECONDS = 15.0
+_OPEN_SECONDS = 30.0
+_CLOSE_SECONDS = 2.0
+# RFC 6455, 7.4.1: with these the two disagree; the same again would end the same way.
+_FATAL_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
+# Answers of a handshake that a moment later may be others: starting up, a proxy in between.
+_PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+async def open_channel(url: str, headers: Mapping[str, str], *, name: str) -> WebSocketChannel:
+    """Open the websocket at *url* with *headers*; errors call the far side *name*.
+
+    Cancelling ``open_channel`` is safe: no connection is left.
+
+    Raises:
+        ApiError: If the handshake is refused for good.
+        ConnectError: If nobody answered, or not yet.
+    """
+    try:
+        connection = await connect(
+            url,
+            additional_headers=dict(headers),
+            compression=None,  # deflate costs more than loopback or a LAN ever saves
+            max_size=wire.MAX_CONTROL_BYTES,
+            max_queue=32,
+            open_timeout=_OPEN_SECONDS,
+            close_timeout=_CLOSE_SECONDS,
+            ping_interval=PING_SECONDS,
+            ping_timeout=PING_SECONDS,
+            proxy=None,
+            user_agent_header=None,
+        )
+    except InvalidStatus as error:
+        raise _refusal(error, name) from error
+    except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
+        raise ConnectError(f"cannot reach {name}: {error or type(error).__name__}") from error
+    except WebSocketException as error:
+        raise RemoteProtocolError(f"{name} speaks no websocket: {error}") from error
+    return WebSocketChannel(connection, name)
+
+
+def _refusal(error: InvalidStatus, name: str) -> HopxError:
+    status = error.response.status_code
+    if status in _PASSING_STATUSES:
+        return ConnectError(f"{name} is not ready: status {status}")
+    try:
+        value = msgspec.json.decode(error.response.body or b"")
+        return wire.error_from_dict(value["error"], status=status)
+    except (msgspec.DecodeError, TypeError, KeyError):
+        return RemoteProtocolError(f"{name} refused the link with status {status}: not our agent?")
+
+
+class WebSocketChannel(Channel):
+    """A websocket as a channel; made by `open_channel`."""
+
+    def __init__(self, connection: ClientConnection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    async def send(self, frame: str) -> None:
+        """Send a text frame; waits while the socket's buffer is full."""
+        try:
+            await self._connection.send(frame)
+        except ConnectionClosed as error:
+            raise self._lost(error) from error
+
+    async def receive(self) -> str | bytes:
+        """Return the next frame."""
+        try:
+            return await self._connection.recv()
+        except ConnectionClosed as error:
+            raise self._lost(error) from error
+
+    async def aclose(self) -> None:
+        """Close with 1000 and wait for the answer, two seconds at most."""
+        await self._connection.close()
+
+    def _lost(self, error: ConnectionClosed) -> HopxError:
+        received = error.rcvd
+        if received is not None and received.code in _FATAL_CODES:
+            return RemoteProtocolError(
+                f"{self._name} closed the link with {received.code} {received.reason}"
+            )
+        sent = error.sent
+        if sent is not None and sent.code in _FATAL_CODES and not error.rcvd_then_sent:
+            return RemoteProtocolError(f"{self._name} broke the link: {sent.code} {sent.reason}")
+        return ConnectionLost(f"{self._name} broke off: {error}")
