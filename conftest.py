@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
-
 from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 from sybil.parsers.rest import PythonCodeBlockParser as DocstringCodeBlockParser
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from sybil import Document, Region
+from tests.support.pages import SkipWithReason
 
 pytest_plugins = ["pytester", "tests.support.leaks"]
-
-
-class SkipWithReason(SkipParser):
-    """A page may leave a block out, and must say why.
-
-    ``<!-- skip: next "it needs an API key" -->``
-    """
-
-    def __call__(self, document: Document) -> Iterable[Region]:
-        """Parse as Sybil does, but refuse a skip without a reason."""
-        for region in super().__call__(document):
-            action, reason = region.parsed
-            if action != "end" and not re.search(r'"[^"]{8,}"', reason or ""):
-                line = document.text.count("\n", 0, region.start) + 1
-                message = f'{document.path}:{line}: a skip needs a reason: skip: {action} "because"'
-                raise ValueError(message)
-            yield region
-
 
 pages = Sybil(
     parsers=[PythonCodeBlockParser(), SkipWithReason()],

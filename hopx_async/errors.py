@@ -4,38 +4,37 @@
 
     HopxError
       ApiError                    the far side said no: status, code, request_id
-        AuthenticationError
-          MissingApiKey           (also ValueError) no key was given
-        NotFoundError
-          CommandNotFound         SandboxNotFound  TemplateNotFound
+        AuthenticationError       MissingApiKey (also ValueError): no key was given
+        NotFoundError             CommandNotFound  SandboxNotFound  TemplateNotFound
         ConflictError             the id exists with another spec
         RateLimited               retry_after
         SpawnError                the program could not be started: errno, filename
         AgentFault                5xx: the far side is at fault
-      TransportError              nobody answered
-        ConnectError  ConnectionLost  RequestTimeout  AgentUnreachable
+      TransportError              nobody answered: ConnectError  ConnectionLost
+                                  RequestTimeout  AgentUnreachable
       ProtocolError               the two disagree
         LocalProtocolError        a bug of ours
         RemoteProtocolError       theirs: a gap, an unknown frame, too much at once
       CommandError                the command's own fate
-        CommandFailed             it did not complete: exit, tail
-          CommandTimedOut  CommandLost
-        OutputTooLarge
-        SurvivorsLeft             a kill that could not be proven: survivors
-      UsageError                  the call was wrong
-        InvalidArgument           (also ValueError) parameter, value, rule
-          BadCursor
-        ClosedError               (also RuntimeError) the sandbox is closed
-        BusyError                 (also RuntimeError) somebody else holds it
-        MisuseError               (also RuntimeError) another event loop, after a fork
-        Unsupported               (also RuntimeError) this far side or platform cannot
+        CommandFailed             it did not complete: CommandTimedOut  CommandLost
+        OutputTooLarge            more than was asked to be held
+        SurvivorsLeft             a kill that could not be proven
+      UsageError                  the call was wrong; all but the first also RuntimeError
+        InvalidArgument           (also ValueError) parameter, value, rule: BadCursor
+        ClosedError               the sandbox is closed
+        BusyError                 somebody else holds it
+        MisuseError               another event loop, or after a fork
+        Unsupported               this far side or platform cannot
 
 Errors carry data; ``str(error)`` makes the sentence.  None of them is, or
 shadows, a builtin such as ``TimeoutError``.
 """
 
+# ruff: noqa: N818  # the names say what happened; not each of them is called an error
+
 from __future__ import annotations
 
+import copyreg
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -44,40 +43,14 @@ if TYPE_CHECKING:
     from hopx_async.model import Exit
 
 __all__ = [
-    "AgentFault",
-    "AgentUnreachable",
-    "ApiError",
-    "AuthenticationError",
-    "BadCursor",
-    "BusyError",
-    "ClosedError",
-    "CommandError",
-    "CommandFailed",
-    "CommandLost",
-    "CommandNotFound",
-    "CommandTimedOut",
-    "ConflictError",
-    "ConnectError",
-    "ConnectionLost",
-    "HopxError",
-    "InvalidArgument",
-    "LocalProtocolError",
-    "MisuseError",
-    "MissingApiKey",
-    "NotFoundError",
-    "OutputTooLarge",
-    "ProtocolError",
-    "RateLimited",
-    "RemoteProtocolError",
-    "RequestTimeout",
-    "SandboxNotFound",
-    "SpawnError",
-    "SurvivorsLeft",
-    "TemplateNotFound",
-    "TransportError",
-    "Unsupported",
-    "UsageError",
-]
+    "AgentFault", "AgentUnreachable", "ApiError", "AuthenticationError", "BadCursor", "BusyError",
+    "ClosedError", "CommandError", "CommandFailed", "CommandLost", "CommandNotFound",
+    "CommandTimedOut", "ConflictError", "ConnectError", "ConnectionLost", "HopxError",
+    "InvalidArgument", "LocalProtocolError", "MissingApiKey", "MisuseError", "NotFoundError",
+    "OutputTooLarge", "ProtocolError", "RateLimited", "RemoteProtocolError", "RequestTimeout",
+    "SandboxNotFound", "SpawnError", "SurvivorsLeft", "TemplateNotFound", "TransportError",
+    "Unsupported", "UsageError",
+]  # fmt: skip
 
 
 class HopxError(Exception):
@@ -89,22 +62,16 @@ class HopxError(Exception):
 
     code: ClassVar[str] = "error"
 
+    def __init_subclass__(cls, *, code: str | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.code = code or cls.code
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by state, so that keyword-only arguments survive a process pool."""
-        return (_rebuild, (type(self), self.args, self.__dict__))
+        return (copyreg.__newobj__, (type(self), *self.args), self.__dict__)  # type: ignore[attr-defined]
 
 
-def _rebuild(cls: type[HopxError], args: tuple[Any, ...], state: dict[str, Any]) -> HopxError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
-# The far side said no.
-
-
-class ApiError(HopxError):
+class ApiError(HopxError, code="api_error"):
     """The far side answered, and its answer is no.
 
     Attributes:
@@ -113,8 +80,11 @@ class ApiError(HopxError):
         request_id: The far side's id of the request, None where it gave none.
     """
 
-    code: ClassVar[str] = "api_error"
     status: int = 400
+
+    def __init_subclass__(cls, *, status: int | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.status = status or cls.status
 
     def __init__(
         self, message: str, *, status: int | None = None, request_id: str | None = None
@@ -126,98 +96,63 @@ class ApiError(HopxError):
             self.status = status
 
     def __str__(self) -> str:
-        suffix = f" (request {self.request_id})" if self.request_id else ""
-        return f"{self.message}{suffix}"
+        return f"{self.message} (request {self.request_id})" if self.request_id else self.message
 
 
-class AuthenticationError(ApiError):
+class AuthenticationError(ApiError, code="unauthorized", status=401):
     """The far side does not accept the token or key."""
 
-    code = "unauthorized"
-    status = 401
+
+_NO_KEY = (
+    "no API key: set HOPX_API_KEY or pass api_key=... (keys come from the HopX console); "
+    "hopx_async.local() works without one"
+)
 
 
-class MissingApiKey(AuthenticationError, ValueError):
+class MissingApiKey(AuthenticationError, ValueError, code="missing_api_key"):
     """A cloud door was opened without an API key; nothing was sent."""
 
-    code = "missing_api_key"
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(
-            message
-            or "no API key: set HOPX_API_KEY or pass api_key=... (keys come from the HopX console); "
-            "hopx_async.local() works without one"
-        )
+    def __init__(self, message: str = _NO_KEY) -> None:
+        super().__init__(message)
 
 
-class NotFoundError(ApiError):
+class NotFoundError(ApiError, code="not_found", status=404):
     """What was asked for does not exist there."""
 
-    code = "not_found"
-    status = 404
 
-
-class CommandNotFound(NotFoundError):
-    """The far side knows no command with this id.
-
-    Attributes:
-        process_id: The id asked for.
-    """
-
-    code = "command_not_found"
+class CommandNotFound(NotFoundError, code="command_not_found"):
+    """The far side knows no command with this `process_id`."""
 
     def __init__(self, process_id: str, *, message: str | None = None) -> None:
         super().__init__(message or f"no command {process_id!r} here")
         self.process_id = process_id
 
 
-class SandboxNotFound(NotFoundError):
+class SandboxNotFound(NotFoundError, code="sandbox_not_found"):
     """There is no sandbox with this id."""
 
-    code = "sandbox_not_found"
 
+class TemplateNotFound(NotFoundError, code="template_not_found"):
+    """There is no template with this name; `suggestions` are names that come near."""
 
-class TemplateNotFound(NotFoundError):
-    """There is no template with this name.
-
-    Attributes:
-        suggestions: Names that come near.
-    """
-
-    code = "template_not_found"
-
-    def __init__(
-        self, message: str, *, suggestions: Sequence[str] = (), request_id: str | None = None
-    ) -> None:
-        super().__init__(message, request_id=request_id)
+    def __init__(self, message: str, *, suggestions: Sequence[str] = ()) -> None:
+        super().__init__(message)
         self.suggestions = tuple(suggestions)
 
 
-class ConflictError(ApiError):
+class ConflictError(ApiError, code="conflict", status=409):
     """The id exists already, with another spec."""
 
-    code = "conflict"
-    status = 409
 
+class RateLimited(ApiError, code="rate_limited", status=429):
+    """The far side asks for fewer; `retry_after` is in seconds, None where it did not say."""
 
-class RateLimited(ApiError):
-    """The far side asks for fewer requests.
-
-    Attributes:
-        retry_after: Seconds to wait, None where it did not say.
-    """
-
-    code = "rate_limited"
-    status = 429
-
-    def __init__(
-        self, message: str, *, retry_after: float | None = None, request_id: str | None = None
-    ) -> None:
-        super().__init__(message, request_id=request_id)
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 
-class SpawnError(ApiError):
+class SpawnError(ApiError, code="spawn_failed", status=422):
     """The program could not be started; nothing of it ran.
 
     Attributes:
@@ -225,94 +160,61 @@ class SpawnError(ApiError):
         filename: The program or directory that it is about.
     """
 
-    code = "spawn_failed"
-    status = 422
-
     def __init__(self, message: str, *, errno: int | None = None, filename: str = "") -> None:
         super().__init__(message)
         self.errno = errno
         self.filename = filename
 
 
-class AgentFault(ApiError):
+class AgentFault(ApiError, code="agent_fault", status=500):
     """The far side failed by a fault of its own (5xx), a full disk among them (507)."""
 
-    code = "agent_fault"
-    status = 500
 
-
-# Nobody answered.
-
-
-class TransportError(HopxError):
+class TransportError(HopxError, code="transport"):
     """Nobody answered; whether the far side acted is not known."""
 
-    code = "transport"
 
-
-class ConnectError(TransportError):
+class ConnectError(TransportError, code="connect"):
     """No connection could be made; nothing was sent."""
 
-    code = "connect"
 
-
-class ConnectionLost(TransportError):
+class ConnectionLost(TransportError, code="connection_lost"):
     """The connection broke while it was in use."""
 
-    code = "connection_lost"
 
-
-class RequestTimeout(TransportError):
+class RequestTimeout(TransportError, code="request_timeout"):
     """The far side took a request and did not answer in time."""
 
-    code = "request_timeout"
 
-
-class AgentUnreachable(TransportError):
+class AgentUnreachable(TransportError, code="unreachable"):
     """Nobody answered for so long that the client has given up; the next call tries anew.
 
     Attributes:
         seconds: For how long it was tried.
     """
 
-    code = "unreachable"
-
     def __init__(self, message: str, *, seconds: float | None = None) -> None:
         super().__init__(message)
         self.seconds = seconds
 
 
-# The two disagree.
-
-
-class ProtocolError(HopxError):
+class ProtocolError(HopxError, code="protocol"):
     """Client and far side disagree about the protocol."""
 
-    code = "protocol"
 
-
-class LocalProtocolError(ProtocolError):
+class LocalProtocolError(ProtocolError, code="local_protocol"):
     """This side broke the rules: a bug of this library."""
 
-    code = "local_protocol"
 
-
-class RemoteProtocolError(ProtocolError):
+class RemoteProtocolError(ProtocolError, code="remote_protocol"):
     """The far side broke the rules: a gap, an unknown frame, more than was granted."""
 
-    code = "remote_protocol"
 
-
-# The command's own fate.
-
-
-class CommandError(HopxError):
+class CommandError(HopxError, code="command"):
     """It is about what became of a command, not about the way to it."""
 
-    code = "command"
 
-
-class CommandFailed(CommandError):
+class CommandFailed(CommandError, code="command_failed"):
     """The command ended otherwise than with exit code 0.
 
     Attributes:
@@ -322,8 +224,6 @@ class CommandFailed(CommandError):
         process_id: Its id.
         tail: The last output of both streams, in order; at most 4 KiB.
     """
-
-    code = "command_failed"
 
     def __init__(
         self,
@@ -343,26 +243,20 @@ class CommandFailed(CommandError):
 
     def __str__(self) -> str:
         command = self.command if isinstance(self.command, str) else " ".join(self.command)
-        shown = command if len(command) <= 80 else command[:77] + "..."
-        label = self.name or self.process_id
-        text = f"{label} ({shown}) {self.exit}"
+        text = f"{self.name or self.process_id} ({command:.80}) {self.exit}"
         tail = self.tail.decode(errors="replace").rstrip()
         return f"{text}; its last output:\n{tail}" if tail else text
 
 
-class CommandTimedOut(CommandFailed):
+class CommandTimedOut(CommandFailed, code="command_timed_out"):
     """The command ran into its time limit, or printed nothing for its idle limit."""
 
-    code = "command_timed_out"
 
-
-class CommandLost(CommandFailed):
+class CommandLost(CommandFailed, code="command_lost"):
     """How the command ended can no longer be known."""
 
-    code = "command_lost"
 
-
-class OutputTooLarge(CommandError):
+class OutputTooLarge(CommandError, code="output_too_large"):
     """A command printed more than was asked to be held in memory; it goes on, the log has it.
 
     Attributes:
@@ -370,8 +264,6 @@ class OutputTooLarge(CommandError):
         max_bytes: The bound, in bytes.
         handle: The command's handle, None on a copy from another process.
     """
-
-    code = "output_too_large"
 
     def __init__(self, stream: str, max_bytes: int, handle: Any = None) -> None:
         super().__init__(stream, max_bytes)
@@ -384,13 +276,11 @@ class OutputTooLarge(CommandError):
         return (type(self), (self.stream, self.max_bytes))
 
     def __str__(self) -> str:
-        return (
-            f"more than {self.max_bytes} bytes of {self.stream}; "
-            "raise max_bytes, or read it by events()"
-        )
+        more = f"more than {self.max_bytes} bytes of {self.stream}"
+        return f"{more}; raise max_bytes, or read it by events()"
 
 
-class SurvivorsLeft(CommandError):
+class SurvivorsLeft(CommandError, code="survivors_left"):
     """A kill ended with processes of the command still there (a hung mount, say).
 
     Attributes:
@@ -398,8 +288,6 @@ class SurvivorsLeft(CommandError):
         survivors: Pairs of pid and program name on the far side.
         means: How the far side knows: ``"cgroup"``, ``"namespace"`` or ``"ancestry"``.
     """
-
-    code = "survivors_left"
 
     def __init__(
         self, process_id: str, survivors: Sequence[tuple[int, str]], means: str = "ancestry"
@@ -414,16 +302,11 @@ class SurvivorsLeft(CommandError):
         return f"processes of {self.process_id} outlived SIGKILL: {left} (known by {self.means})"
 
 
-# The call was wrong.
-
-
-class UsageError(HopxError):
+class UsageError(HopxError, code="usage"):
     """The call was wrong; nothing was started."""
 
-    code = "usage"
 
-
-class InvalidArgument(UsageError, ValueError):
+class InvalidArgument(UsageError, ValueError, code="invalid_argument"):
     """An argument breaks a rule.
 
     Attributes:
@@ -431,8 +314,6 @@ class InvalidArgument(UsageError, ValueError):
         value: Its value as shown in the message; secrets are not shown.
         rule: The rule.
     """
-
-    code = "invalid_argument"
 
     def __init__(self, parameter: str, value: str, rule: str) -> None:
         super().__init__(parameter, value, rule)
@@ -444,31 +325,21 @@ class InvalidArgument(UsageError, ValueError):
         return f"{self.parameter}={self.value}: {self.rule}"
 
 
-class BadCursor(InvalidArgument):
+class BadCursor(InvalidArgument, code="bad_cursor"):
     """A position that is none, or one of another command or another kind of far side."""
 
-    code = "bad_cursor"
 
-
-class ClosedError(UsageError, RuntimeError):
+class ClosedError(UsageError, RuntimeError, code="closed"):
     """The sandbox, or this use of it, has been closed."""
 
-    code = "closed"
 
-
-class BusyError(UsageError, RuntimeError):
+class BusyError(UsageError, RuntimeError, code="busy"):
     """Somebody else uses what allows one user at a time."""
 
-    code = "busy"
 
-
-class MisuseError(UsageError, RuntimeError):
+class MisuseError(UsageError, RuntimeError, code="misuse"):
     """An object was used in another event loop or process than its own."""
 
-    code = "misuse"
 
-
-class Unsupported(UsageError, RuntimeError):
+class Unsupported(UsageError, RuntimeError, code="unsupported"):
     """This far side, or this platform, cannot do it; nothing was started."""
-
-    code = "unsupported"

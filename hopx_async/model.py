@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import attrs
 
 from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
+from hopx_async.spec import CommandSpec, new_process_id, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "Capabilities",
@@ -31,117 +32,11 @@ __all__ = [
 ]
 
 EndReason: TypeAlias = Literal[
-    "exited",
-    "signaled",
-    "timed_out",
-    "idle_timed_out",
-    "killed",
-    "oom_killed",
-    "sandbox_stopped",
-    "spawn_failed",
-    "lost",
-]
+    "exited", "signaled", "timed_out", "idle_timed_out", "killed",
+    "oom_killed", "sandbox_stopped", "spawn_failed", "lost",
+]  # fmt: skip
 Status: TypeAlias = Literal["queued", "running", "completed", "failed", "killed", "lost"]
 Stream: TypeAlias = Literal["stdout", "stderr"]
-
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
-
-
-def refuse(problem: lifecycle.Problem | None) -> None:
-    """Raise `InvalidArgument` if there is a *problem*."""
-    if problem is not None:
-        raise InvalidArgument(problem.parameter, problem.value, problem.rule)
-
-
-def new_process_id() -> str:
-    """Return a fresh id: ``cmd_``, ten characters of milliseconds (so ids sort by time), 16 random."""
-    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    digits = [_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
-    return "cmd_" + "".join(digits)
-
-
-@attrs.frozen(kw_only=True)
-class CommandSpec:
-    """What is to be run, and how. The arguments of ``start`` as a value.
-
-    Attributes:
-        process_id: The command's id, made by the caller's side.
-        command: A text for ``bash -c``, or the arguments of one program.
-        env: Names and values added to the sandbox's own; None unsets. Shown in no listing.
-        working_dir: Where it runs; relative to the workspace; None for the workspace.
-        timeout: Seconds for the whole command, enforced by the far side; None for no limit.
-        name: A label for people, None for none.
-        tags: Labels to list by.
-        merge_stderr: Whether stderr goes where stdout goes, so that their order is exact.
-    """
-
-    process_id: str = attrs.field(factory=new_process_id)
-    command: str | tuple[str, ...]
-    env: Mapping[str, str | None] = attrs.field(factory=dict, repr=lambda env: str(sorted(env)))
-    working_dir: str | None = None
-    timeout: float | None = None
-    name: str | None = None
-    tags: Mapping[str, str] = attrs.field(factory=dict)
-    merge_stderr: bool = False
-
-    @classmethod
-    def make(
-        cls,
-        command: str | Sequence[str],
-        *,
-        process_id: str | None = None,
-        env: Mapping[str, str | None] | None = None,
-        working_dir: str | os.PathLike[str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  # enforced by the far side
-        name: str | None = None,
-        tags: Mapping[str, str] | None = None,
-        merge_stderr: bool = False,
-    ) -> CommandSpec:
-        """Check the arguments of a start and return them as a value.
-
-        Raises:
-            InvalidArgument: If one of them breaks a rule; names it, its value and the rule.
-        """
-        spec = cls(
-            process_id=new_process_id() if process_id is None else process_id,
-            command=command if isinstance(command, str) else _as_tuple(command),
-            env=_as_dict("env", env),
-            working_dir=None if working_dir is None else os.fspath(working_dir),
-            timeout=timeout,
-            name=name,
-            tags=_as_dict("tags", tags),
-            merge_stderr=merge_stderr,
-        )
-        refuse(lifecycle.problem_with_spec(spec.to_dict()))
-        return spec
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the spec as it travels, environment included."""
-        return {
-            "process_id": self.process_id,
-            "command": self.command if isinstance(self.command, str) else list(self.command),
-            "env": dict(self.env),
-            "working_dir": self.working_dir,
-            "timeout": self.timeout,
-            "name": self.name,
-            "tags": dict(self.tags),
-            "merge_stderr": self.merge_stderr,
-        }
-
-
-def _as_tuple(command: object) -> Any:
-    # Bytes are a sequence of numbers, a mapping one of keys: neither is meant.
-    if isinstance(command, Sequence) and not isinstance(command, (bytes, bytearray)):
-        return tuple(command)
-    return command
-
-
-def _as_dict(parameter: str, value: object) -> Any:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InvalidArgument(parameter, type(value).__name__, "it is a mapping")
-    return dict(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -155,6 +50,11 @@ class Usage:
 
     cpu_seconds: float
     max_rss_bytes: int | None = None
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Usage:
+        """Return the usage in an exit; keys it does not know are ignored."""
+        return cls(cpu_seconds=value["cpu_seconds"], max_rss_bytes=value.get("max_rss_bytes"))
 
 
 @attrs.frozen(kw_only=True)
@@ -220,22 +120,27 @@ class Exit:
         """Return the exit in a terminal record's payload.
 
         Raises:
-            ValueError: If the reason is none that this version knows, or a type is wrong.
+            ValueError: If the reason is none that this version knows, or its parts do not fit it.
+            TypeError: If a part has another type.
         """
-        if value.get("reason") not in get_args(EndReason):
-            raise ValueError(f"unknown end reason {value.get('reason')!r}")
+        reason: Any = value.get("reason")
+        if reason not in get_args(EndReason):
+            raise ValueError(f"unknown end reason {reason!r}")
+        code = value.get("exit_code")
+        if reason == "exited" and not isinstance(code, int):
+            # An exit code is never invented: a missing one is not 0.
+            raise ValueError(f"an exit without a code: {code!r}")
         usage = value.get("usage")
-        tail = b"".join(base64.b64decode(data) for _, data in value.get("tail") or ())
         return cls(
-            exit_code=value.get("exit_code"),
+            exit_code=code,
             signal=value.get("signal"),
-            reason=value["reason"],
+            reason=reason,
             started_at=value.get("started_at"),
             ended_at=value.get("ended_at"),
             duration=value.get("duration"),
             survivors=value.get("survivors") or 0,
-            usage=None if usage is None else Usage(**usage),
-            tail=tail,
+            usage=None if usage is None else Usage.from_dict(usage),
+            tail=b"".join(base64.b64decode(data) for _, data in value.get("tail") or ()),
         )
 
 
@@ -278,15 +183,11 @@ class CommandInfo:
         """Return the info in an answer of the far side; keys it does not know are ignored."""
         spec = value["spec"]
         command = spec["command"]
-        ended = value.get("exit")
-        known = None if ended is None else Exit.from_payload(ended)
-        status = lifecycle.status_of(
-            None if known is None else known.reason, None if known is None else known.exit_code
-        )
+        known = None if value.get("exit") is None else Exit.from_payload(value["exit"])
         return cls(
             process_id=spec["process_id"],
             command=command if isinstance(command, str) else tuple(command),
-            status=status,  # type: ignore[arg-type]
+            status="running" if known is None else known.status,
             name=spec.get("name"),
             tags=spec.get("tags") or {},
             working_dir=spec.get("working_dir"),

@@ -13,7 +13,9 @@ settings.register_profile("ci", parent=settings.get_profile("default"), derandom
 settings.register_profile(
     "thorough", parent=settings.get_profile("default"), max_examples=5_000, derandomize=False
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default")
+)
 
 
 @pytest.fixture(scope="session")

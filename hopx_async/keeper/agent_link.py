@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentLink", "encode_terminal"]
 
 _SNAPSHOT_BYTES = 64 * 1024
+_MOST_REPLIES = 1000
 
 
 class AgentLink:
@@ -41,6 +42,7 @@ class AgentLink:
         loop: Loop,
         live: dict[str, Command],
         index: Index,
+        *,
         on_request: Callable[[dict[str, object]], object],
         on_end: Callable[[], object],
     ) -> None:
@@ -52,6 +54,11 @@ class AgentLink:
         self._new: set[str] = set()
         self._failed: list[str] = []
         self._replies: list[str] = []
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the agent has not taken yet."""
+        return self._channel.backlog
 
     def changed(self, command: Command, *, new: bool = False) -> None:
         """Tell of *command* at the end of the turn, or when the agent reads again."""
@@ -77,18 +84,19 @@ class AgentLink:
 
     def hold(self, held: bool) -> None:
         """Take no more requests, or take them again."""
-        self._channel.hold(held or self._channel.backlog > HIGH_WATER)
+        waiting = self._channel.backlog > HIGH_WATER or len(self._replies) > _MOST_REPLIES
+        self._channel.hold(held or waiting)
 
     def flush(self) -> None:
         """Send what there is to say, if the agent has read what was said before."""
-        if self._channel.backlog:
-            return
-        if self._untold is not None:
+        while self._untold is not None and not self._channel.backlog:
             self._tell_snapshot(self._untold)
-        elif self._changed or self._failed or self._replies:
+        if self._channel.backlog or self._untold is not None:
+            return
+        if self._changed or self._failed or self._replies:
             lines = self._replies
             if self._changed or self._failed:
-                news = [*self._failed, *(self._news(command) for command in self._changed.values())]
+                news = [*self._failed, *map(self._news, self._changed.values())]
                 lines = [f'{{"news":[{",".join(news)}]}}', *lines]
             self._changed.clear()
             self._failed.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -75,11 +76,9 @@ class Pipe:
 
     def _grow(self) -> None:
         self._big = True
-        try:
+        # It works with a small pipe, too, if the user's quota of pipe pages is used up.
+        with contextlib.suppress(OSError):
             fcntl.fcntl(self.fd, _F_SETPIPE_SZ, READ_BYTES)
-        except OSError:
-            # The user's quota of pipe pages is used up; it works with a small pipe, too.
-            pass
 
 
 class Command:
@@ -90,7 +89,6 @@ class Command:
         log: Its log, claimed, where ``Started`` has been appended.
         spec: The public spec as JSON text.
         spawned: Its leader.
-        mark: What its processes carry.
         outputs: The read ends of its pipes with the kind of record each becomes.
         timeout: Seconds it may run, None for no limit.
     """
@@ -106,7 +104,6 @@ class Command:
         "ended",
         "host",
         "log",
-        "mark",
         "outcome",
         "paused",
         "spawned",
@@ -123,7 +120,7 @@ class Command:
         log: Log,
         spec: str,
         spawned: Spawned,
-        mark: int,
+        *,
         outputs: list[tuple[int, int]],
         timeout: float | None,
     ) -> None:
@@ -131,7 +128,6 @@ class Command:
         self.log = log
         self.spec = spec
         self.spawned = spawned
-        self.mark = mark
         #: The first cause of its end recorded before the end was seen.
         self.cause: str | None = None
         #: Whether the leader has ended (and is reaped).
@@ -148,6 +144,8 @@ class Command:
         self._pipes = [Pipe(self, fd, kind) for fd, kind in outputs]
         for pipe in self._pipes:
             host.loop.add(pipe.fd, pipe.ready)
+        if log.stuck:
+            self._pause()
         self._timer: Timer | None = None
         if timeout is not None:
             self._timer = host.loop.call_at(spawned.monotonic + timeout, self._run_out)
@@ -192,12 +190,6 @@ class Command:
             for pipe in self._pipes:
                 self.host.loop.remove(pipe.fd)
             self.host.stuck(self)
-
-    def close_pipes(self) -> None:
-        """Close what survivors still hold: the sandbox ends."""
-        for pipe in self._pipes:
-            self.host.loop.close(pipe.fd)
-        self._pipes.clear()
 
     # Signals.
 
@@ -275,8 +267,7 @@ class Command:
         self.outcome = text = compact(outcome)
         if not ok and (tail := self.log.tail()):
             text = compact({**outcome, "tail": _encode_tail(tail)})
-        self.terminal = text.encode("ascii")
-        self.log.append(records.EXITED, self.terminal)
+        self.terminal = self.log.append(records.EXITED, text.encode("ascii"))
         if self.log.stuck:
             self._pause()
         else:

@@ -21,7 +21,7 @@ def start_line(process_id: str, spec: str, pid: int | None, started_at: float | 
 
 
 def end_line(process_id: str, end: int, size: int, outcome: str) -> str:
-    """Return the line of an end; *outcome* is the exit as JSON, its record the last *size* bytes."""
+    """Return the line of an end, whose record is the last *size* bytes; *outcome* is its JSON."""
     head = f'{{"id":"{process_id}","end":{end},"last":[{end - size},{size}]'
     return f'{head},"exit":{outcome}}}'
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -12,6 +13,7 @@ from hopx_async.keeper.scan import EVERYTHING
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from hopx_async.keeper.command import Command
     from hopx_async.keeper.loop import Loop, Timer
@@ -94,7 +96,7 @@ class Killer:
         if self._asked is not None:
             self._ask(self._asked)
 
-    def wanted(self, process_id: str) -> dict[str, object]:
+    def wanted(self, process_id: str) -> dict[str, Any]:
         """Return what a scan is told of the command."""
         command = self._live.get(process_id)
         leader = command.spawned if command is not None and not command.dead else None
@@ -240,8 +242,6 @@ class Kill:
 
 
 def _send(pidfd: int, number: int) -> None:
-    try:
+    # It may be gone meanwhile, or another user's: then it is among those who are left.
+    with contextlib.suppress(OSError):
         signal.pidfd_send_signal(pidfd, number)
-    except OSError:
-        # Gone meanwhile, or another user's: then it is among those who are left.
-        pass

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hopx_async.keeper.store import Store
 
-__all__ = ["DiskFull", "Log"]
+__all__ = ["DiskFullError", "Log"]
 
 # What the headers and pads of one block of data take at most.
 _OVERHEAD = 64
@@ -21,7 +21,7 @@ _LEAST_DATA = 4096
 _PAD = bytes([records.PAD])
 
 
-class DiskFull(Exception):
+class DiskFullError(Exception):
     """There is no room to claim an id; nothing of the claim is left."""
 
 
@@ -80,14 +80,14 @@ class Log:
 
         Raises:
             FileExistsError: If the id is claimed.
-            DiskFull: If there is no room.
+            DiskFullError: If there is no room.
         """
         name = records.segment_name(self.process_id, 0)
         try:
             fd = self._store.create(name)
         except OSError as error:
             if stores.is_full(error):
-                raise DiskFull(str(error)) from error
+                raise DiskFullError(str(error)) from error
             raise
         now = time.time()
         head = records.encode_base(now, 0, 0, 0) + records.encode(records.SPEC, now, spec)
@@ -99,7 +99,7 @@ class Log:
             os.close(fd)
             self._store.unlink(name)
             if stores.is_full(error):
-                raise DiskFull(str(error)) from error
+                raise DiskFullError(str(error)) from error
             raise
         self._store.keep(self, fd)
         self.end = self.spec_end = len(head)
@@ -115,17 +115,19 @@ class Log:
         self._limit = self._start + self._store.segment_bytes
         self._head_end = segments[1] if len(segments) > 1 else 0
 
-    def append(self, kind: int, payload: bytes) -> None:
-        """Append a record that is no data, if need be into the reserve's room.
+    def append(self, kind: int, payload: bytes) -> bytes:
+        """Append a record that is no data, if need be into the reserve's room; return it.
 
         Raises:
             LifecycleError: If it cannot follow what is there.
         """
         state = lifecycle.advance(self.state, kind)
         now = time.time()
-        if self._pending or not self._write_record(records.encode(kind, now, payload)):
+        record = records.encode(kind, now, payload)
+        if self._pending or not self._write_record(record):
             self._wait(kind, now, payload)
         self.state = state
+        return record
 
     def append_data(self, kind: int, data: memoryview) -> None:
         """Append output of one stream; *data* may be reused afterwards.
@@ -275,14 +277,12 @@ class Log:
 
     def _free(self, end: int) -> None:
         """Unlink the oldest segments but the head while more than the retention is kept."""
-        segments = self.segments
-        while len(segments) > 2 and (
-            self._head_end + end - segments[1] + self._store.segment_bytes
-            > self._store.retention_bytes
-        ):
-            self._store.unlink(records.segment_name(self.process_id, segments[1]))
-            segments = [segments[0], *segments[2:]]
-        self.segments = segments
+        head, *others = self.segments
+        # The head and the segment that is full stay, and the next one will fill up.
+        room = self._store.retention_bytes - self._head_end - self._store.segment_bytes
+        while others[1:] and end - others[0] > room:
+            self._store.unlink(records.segment_name(self.process_id, others.pop(0)))
+        self.segments = [head, *others]
 
     # Reading back.
 

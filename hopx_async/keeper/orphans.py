@@ -53,9 +53,7 @@ class Orphans:
 
     def known(self, process_id: str) -> list[tuple[int, int]]:
         """Return pid and start ticks of the command's orphans seen so far."""
-        return [
-            (pid, ticks) for pid, (owner, ticks) in self._owners.items() if owner == process_id
-        ]
+        return [(pid, ticks) for pid, (owner, ticks) in self._owners.items() if owner == process_id]
 
     def count(self, process_id: str) -> int:
         """Return how many processes live on behind the command's leader."""
@@ -84,7 +82,7 @@ class Orphans:
     def _owner(self, pid: int, stat: proc.Stat) -> str:
         mark = proc.read_mark(pid)
         if mark in self._marks:
-            return self._marks[mark]  # type: ignore[index]  # None is in no table of marks
+            return self._marks[mark]
         return self._leaders.get(stat.session) or self._leaders.get(stat.pgrp, "")
 
     def _read(self) -> list[int]:

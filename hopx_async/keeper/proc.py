@@ -95,19 +95,19 @@ def read_scopes(pid: int) -> list[str]:
 
 def pids() -> list[int]:
     """Return the ids of all processes."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(name) for name in _names("/proc") if name.isdigit()]
 
 
 def children(pid: int) -> list[int]:
     """Return the children of *pid*, of all its threads; zombies are among them."""
     found: list[int] = []
     try:
-        tasks = os.listdir(f"/proc/{pid}/task")
+        tasks = _names(f"/proc/{pid}/task")
     except OSError:
         return found
     for task in tasks:
         listed = _read(f"/proc/{pid}/task/{task}/children")
-        if listed is None and os.path.exists(f"/proc/{pid}/task/{task}"):
+        if listed is None and _read(f"/proc/{pid}/task/{task}/stat") is not None:
             # A kernel without CONFIG_PROC_CHILDREN.
             stats = ((other, read_stat(other)) for other in pids())
             return [other for other, stat in stats if stat is not None and stat.ppid == pid]
@@ -131,6 +131,10 @@ def boot_id() -> str:
     return (_read("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
 
 
+def _names(directory: str) -> list[str]:
+    return os.listdir(directory)  # noqa: PTH208  # pathlib would double the time to start
+
+
 def _read(path: str) -> bytes | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -142,8 +146,9 @@ def _read(path: str) -> bytes | None:
             # Most of these files are shorter than one read; environments need not be.
             piece = os.read(fd, 65536)
             data += piece
-        return data
     except OSError:
         return None
+    else:
+        return data
     finally:
         os.close(fd)

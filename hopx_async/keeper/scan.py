@@ -7,8 +7,9 @@ from hopx_async.keeper import proc
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container
+    from typing import Any
 
-    Wanted = dict[str, dict[str, object]]
+    Wanted = dict[str, dict[str, Any]]
     Found = dict[str, list[tuple[int, int, str]]]
 
 __all__ = ["EVERYTHING", "Scanner"]
@@ -83,17 +84,15 @@ class Scanner:
         claims = []
         mark = proc.read_mark(pid) if marks else None
         if mark in marks:
-            claims.append(marks[mark])  # type: ignore[index]  # None is in no table of marks
+            claims.append(marks[mark])
         for entry in proc.read_scopes(pid):
             if entry.startswith(f"{self._nonce}/"):
-                claims += [EVERYTHING, scopes.get(entry, "")]
+                claims.extend((EVERYTHING, scopes.get(entry, "")))
         return claims
 
 
-def _named(ask: dict[str, object], stats: dict[int, proc.Stat]) -> set[int]:
-    known = [(ask.get("leader"), ask.get("start_ticks"))]
-    for pair in ask.get("known") or ():  # type: ignore[attr-defined]
-        known.append((pair[0], pair[1]))
+def _named(ask: dict[str, Any], stats: dict[int, proc.Stat]) -> set[int]:
+    known: list[Any] = [(ask.get("leader"), ask.get("start_ticks")), *ask.get("known", ())]
     # Pids are used again; the start time says whether it is still the same process.
     return {
         pid

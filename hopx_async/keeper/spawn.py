@@ -10,7 +10,13 @@ import time
 
 from hopx_async.keeper import proc
 
-__all__ = ["SpawnFailed", "Spawned", "Spawner", "arguments_of"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Actions = Sequence[tuple[object, ...]]
+
+__all__ = ["SpawnFailedError", "Spawned", "Spawner", "arguments_of"]
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _NANOSECONDS_PER_TICK = 10**9 // _TICKS_PER_SECOND
@@ -19,7 +25,7 @@ _SHELL = "/bin/sh"
 _NOT_HERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
-class SpawnFailed(Exception):
+class SpawnFailedError(Exception):
     """The program could not be started; *filename* is what could not be used."""
 
     def __init__(self, number: int, filename: str) -> None:
@@ -29,11 +35,12 @@ class SpawnFailed(Exception):
 
 
 class Spawned:
-    """A started leader: pid, start time in ticks since boot, and when it was started."""
+    """A started leader: pid, start time in ticks since boot, when it was started, its mark."""
 
-    __slots__ = ("monotonic", "pid", "start_ticks", "started_at")
+    __slots__ = ("mark", "monotonic", "pid", "start_ticks", "started_at")
 
     def __init__(self, pid: int, start_ticks: int, started_at: float, monotonic: float) -> None:
+        self.mark = 0
         self.pid = pid
         self.start_ticks = start_ticks
         self.started_at = started_at
@@ -67,10 +74,6 @@ class Spawner:
         resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
         self._changed = False
 
-    def mark(self, process_id: str) -> int:
-        """Return the mark of the command's processes."""
-        return proc.mark_of(proc.scope_value(self._outer, self._nonce, process_id))
-
     def spawn(
         self,
         process_id: str,
@@ -82,12 +85,12 @@ class Spawner:
         """Start a leader whose stdin is ``/dev/null`` and whose outputs are *outputs*.
 
         Raises:
-            SpawnFailed: If the program or the directory cannot be used.
+            SpawnFailedError: If the program or the directory cannot be used.
         """
         try:
             os.chdir(working_dir)
         except OSError as error:
-            raise SpawnFailed(error.errno or 0, working_dir) from None
+            raise SpawnFailedError(error.errno or 0, working_dir) from None
         scope = proc.scope_value(self._outer, self._nonce, process_id)
         env = {**env, proc.SCOPE: scope, "HOPX_PROCESS_ID": process_id}
         actions = [
@@ -95,9 +98,12 @@ class Spawner:
             (os.POSIX_SPAWN_DUP2, outputs[0], 1),
             (os.POSIX_SPAWN_DUP2, outputs[1], 2),
         ]
-        self._take_limits(proc.mark_of(scope))
+        mark = proc.mark_of(scope)
+        self._take_limits(mark)
         try:
-            return self._search(arguments, env, actions)
+            spawned = self._search(arguments, env, actions)
+            spawned.mark = mark
+            return spawned  # noqa: TRY300  # nothing of the above may be left out
         finally:
             if self._files != self._many_files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
@@ -118,25 +124,23 @@ class Spawner:
         if self._files != self._many_files:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
 
-    def _search(
-        self, arguments: list[str], env: dict[str, str], actions: list[tuple[object, ...]]
-    ) -> Spawned:
+    def _search(self, arguments: list[str], env: dict[str, str], actions: Actions) -> Spawned:
         program = arguments[0]
         first_error = last_error = 0
         for path in _candidates(program, env):
             try:
                 if path is not program:
                     # Cheaper than a process that finds nothing to execute.
-                    os.stat(path)
+                    os.stat(path)  # noqa: PTH116  # a string is all there is, and enough
                 return self._execute(path, arguments, env, actions)
             except OSError as error:
                 last_error = error.errno or errno.ENOENT
                 if last_error not in _NOT_HERE:
                     first_error = first_error or last_error
-        raise SpawnFailed(first_error or last_error, program)
+        raise SpawnFailedError(first_error or last_error, program)
 
     def _execute(
-        self, path: str, arguments: list[str], env: dict[str, str], actions: list[tuple[object, ...]]
+        self, path: str, arguments: list[str], env: dict[str, str], actions: Actions
     ) -> Spawned:
         before = _ticks_now()
         started_at, monotonic = time.time(), time.monotonic()
@@ -153,7 +157,7 @@ class Spawner:
         return Spawned(pid, ticks, started_at, monotonic)
 
     def _posix_spawn(
-        self, path: str, arguments: list[str], env: dict[str, str], actions: list[tuple[object, ...]]
+        self, path: str, arguments: list[str], env: dict[str, str], actions: Actions
     ) -> int:
         return os.posix_spawn(
             path,

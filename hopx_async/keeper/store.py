@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -90,14 +91,12 @@ class Store:
 
     def unlink(self, name: str) -> None:
         """Remove a segment. One that is not there is as good."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._dir)
-        except FileNotFoundError:
-            pass
 
     def names(self) -> list[str]:
         """Return the names of all files in the directory."""
-        return os.listdir(self._dir)
+        return os.listdir(self._dir)  # noqa: PTH208  # relative to a descriptor
 
     # Full disks.
 

@@ -10,8 +10,8 @@ Keeper and client walk the same table: what is not in it raises and changes noth
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 
 from hopx_async.protocol import records
 
@@ -80,15 +80,22 @@ REASONS = (
 STATUSES = ("queued", "running", "completed", "failed", "killed", "lost")
 #: Signals that travel by name; numbers differ between platforms, names do not.
 SIGNAL_NAMES = frozenset(
-    "SIGHUP SIGINT SIGQUIT SIGABRT SIGKILL SIGUSR1 SIGUSR2 SIGALRM SIGTERM SIGCONT SIGSTOP"
-    " SIGTSTP SIGTTIN SIGTTOU SIGWINCH".split()
+    f"SIG{name}"
+    for name in (
+        *("HUP", "INT", "QUIT", "ABRT", "KILL", "USR1", "USR2", "ALRM", "TERM"),
+        *("CONT", "STOP", "TSTP", "TTIN", "TTOU", "WINCH"),
+    )
 )
 
 ID_RULE = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _ID = re.compile(ID_RULE)
 _SPEC_KEYS = frozenset(
-    "process_id command env working_dir timeout name tags merge_stderr".split()
+    ("process_id", "command", "env", "working_dir", "timeout", "name", "tags", "merge_stderr")
 )
+
+
+# Characters of a wrong value that a sentence shows.
+_SHOWN = 100
 
 
 class LifecycleError(ValueError):
@@ -103,7 +110,9 @@ class Problem:
     def __init__(self, parameter: str, value: object, rule: str) -> None:
         self.parameter = parameter
         shown = repr(value)
-        self.value = shown if len(shown) <= 120 else f"{shown[:100]}... ({len(shown)} characters)"
+        if len(shown) > _SHOWN:
+            shown = f"{shown[:_SHOWN]}... ({len(shown)} characters)"
+        self.value = shown
         self.rule = rule
 
     def __str__(self) -> str:
@@ -161,7 +170,7 @@ def problem_with_id(process_id: object) -> Problem | None:
 
 def problem_with_grace(grace: object) -> Problem | None:
     """Return what is wrong with a grace period in seconds, or None."""
-    if _is_number(grace) and 0 <= grace < math.inf:  # type: ignore[operator]
+    if _is_number(grace) and grace >= 0:  # type: ignore[operator]
         return None
     return Problem("grace", grace, "a grace period is a finite number of seconds, 0 or more")
 
@@ -178,10 +187,10 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
     return (
         problem_with_id(spec.get("process_id"))
         or _problem_with_command(spec.get("command"))
-        or _problem_with_env(spec.get("env") or {})
+        or _problem_with_env(spec.get("env"))
         or _problem_with_dir(spec.get("working_dir"))
         or _problem_with_timeout(spec.get("timeout"))
-        or _problem_with_labels(spec.get("name"), spec.get("tags") or {})
+        or _problem_with_labels(spec.get("name"), spec.get("tags"))
         or _problem_with_flag("merge_stderr", spec.get("merge_stderr", False))
     )
 
@@ -218,6 +227,8 @@ def _problem_with_text(parameter: str, text: object, *, empty: str | None) -> Pr
 
 
 def _problem_with_env(env: object) -> Problem | None:
+    if env is None:
+        return None
     if not isinstance(env, dict):
         return Problem("env", type(env), "it maps names to texts, None unsets")
     for name, value in env.items():
@@ -244,7 +255,7 @@ def _problem_with_dir(working_dir: object) -> Problem | None:
 
 
 def _problem_with_timeout(timeout: object) -> Problem | None:
-    if timeout is None or (_is_number(timeout) and 0 < timeout < math.inf):  # type: ignore[operator]
+    if timeout is None or (_is_number(timeout) and timeout > 0):  # type: ignore[operator]
         return None
     return Problem("timeout", timeout, "a number of seconds above 0, or None for no limit")
 
@@ -254,9 +265,9 @@ def _problem_with_labels(name: object, tags: object) -> Problem | None:
         problem = _problem_with_text("name", name, empty="a name is not empty")
         if problem is not None:
             return problem
-    if not isinstance(tags, dict):
+    if not isinstance(tags, (dict, type(None))):
         return Problem("tags", tags, "tags map texts to texts")
-    for key, value in tags.items():
+    for key, value in (tags or {}).items():
         problem = _problem_with_text("tags", key, empty="a tag is not empty")
         problem = problem or _problem_with_text(f"tags[{key!r}]", value, empty=None)
         if problem is not None:
@@ -269,4 +280,7 @@ def _problem_with_flag(parameter: str, value: object) -> Problem | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it is a finite number, not NaN, and not too large for a float."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max

@@ -8,6 +8,8 @@ The contract with an agent: an *ask* is never reused, so late frames of an old
 asking fall off; log bytes below the cursor fall away; credit bounds what is buffered.
 """
 
+# ruff: noqa: SLF001  # a link and its subscriptions are one thing in two files
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -284,9 +286,7 @@ class Link:
             self._send(feed, wire.Ask(asking.ask, subscription.process_id, output=False))
             return
         asking.granted = max(subscription._window - reader.pending, reader.missing)
-        self._send(
-            feed, wire.Ask(asking.ask, subscription.process_id, reader.fed, asking.granted)
-        )
+        self._send(feed, wire.Ask(asking.ask, subscription.process_id, reader.fed, asking.granted))
 
     def _leave(self, subscription: Subscription) -> None:
         for asking in subscription._askings:

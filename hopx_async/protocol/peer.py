@@ -27,6 +27,7 @@ __all__ = ["MAX_ASKINGS", "LogSource", "Peer"]
 MAX_ASKINGS = 65_536
 # Log bytes of one turn when others wait for theirs.
 _LEAST_TURN = 16 * 1024
+_STALE_TURNS = 64
 
 
 class LogSource(Protocol):
@@ -41,7 +42,7 @@ class LogSource(Protocol):
     def read(self, process_id: str, offset: int, limit: int) -> tuple[int, bytes] | None:
         """Return log bytes from *offset* on, or from the next that is kept, at most *limit*.
 
-        None means that they have to be fetched first; `Peer.news` is called then.
+        None means that they have to be fetched first; `Peer.news` is called afterwards.
         """
 
     def last(self, process_id: str) -> tuple[int, bytes] | None:
@@ -226,6 +227,7 @@ class Peer:
         elif end > asked.offset if asked.output else self._logs.over(asked.process_id):
             asked.queued = True
             self._turns.append(asked)
+            self._tidy()
         else:
             self._wait(asked)
 
@@ -234,6 +236,12 @@ class Peer:
 
     # Bookkeeping.
 
+    def _tidy(self) -> None:
+        """Keep those that left while they had a turn from piling up while nothing can be sent."""
+        if len(self._turns) > 2 * len(self._askings) + _STALE_TURNS:
+            live = self._askings
+            self._turns = deque(one for one in self._turns if live.get(one.ask) is one)
+
     def _refuse(self, ask: int, error: HopxError) -> None:
         self._outbox.add(wire.Refused(ask, wire.error_to_dict(error)))
 
@@ -241,6 +249,8 @@ class Peer:
         asked = self._askings.pop(ask, None)
         if asked is not None:
             key = (asked.process_id, asked.output)
-            waiting = self._waiting.get(key)
-            if waiting is not None and waiting.pop(ask, None) and not waiting:
+            waiting = self._waiting.get(key, {})
+            if ask in waiting and len(waiting) == 1:
                 del self._waiting[key]
+            else:
+                waiting.pop(ask, None)

@@ -1,5 +1,7 @@
 """One reader of one command on the client: what arrived for it and was not yet taken."""
 
+# ruff: noqa: SLF001  # a link and its subscriptions are one thing in two files
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

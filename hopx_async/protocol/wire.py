@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
 from hopx_async import errors
 from hopx_async.errors import HopxError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = [
     "LINK_VERSION",
@@ -69,7 +71,7 @@ class Hello(_Control, tag="hello", frozen=True):
 
 
 class Ask(_Control, tag="ask", frozen=True):
-    """Subscribe to a command's log from offset *after*; without *output* only to its last record."""
+    """Subscribe to a log from offset *after*; without *output* only to its last record."""
 
     ask: _AskNumber
     id: str
@@ -144,9 +146,7 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(
-        self, control: ClientControl | AgentControl, *, limit: int = MAX_CONTROL_BYTES
-    ) -> bool:
+    def add(self, control: ClientControl | AgentControl, *, limit: int = MAX_CONTROL_BYTES) -> bool:
         """Queue a control; False says that its frame would exceed *limit*: it was not queued."""
         encoded = _encoder.encode(control)
         if len(encoded) + len("[]") > limit:
@@ -212,9 +212,7 @@ def pieces(frame: bytes) -> Iterator[tuple[int, int, bytes]]:
         RemoteProtocolError: If it is too large or not made of whole pieces.
     """
     if len(frame) > MAX_DATA_BYTES:
-        raise RemoteProtocolError(
-            f"a binary frame of {len(frame)} bytes, at most {MAX_DATA_BYTES}"
-        )
+        raise RemoteProtocolError(f"a binary frame of {len(frame)} bytes, at most {MAX_DATA_BYTES}")
     place = 0
     while place < len(frame):
         try:
@@ -230,22 +228,6 @@ def pieces(frame: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 # Errors, as they travel: {"code", "message", data...}.
-
-_PLAIN: dict[str, type[errors.ApiError]] = {
-    cls.code: cls
-    for cls in (
-        errors.AuthenticationError,
-        errors.NotFoundError,
-        errors.SandboxNotFound,
-        errors.ConflictError,
-        errors.AgentFault,
-        errors.ApiError,
-    )
-}
-_USAGE: dict[str, type[errors.UsageError]] = {
-    cls.code: cls
-    for cls in (errors.ClosedError, errors.BusyError, errors.MisuseError, errors.Unsupported)
-}
 
 
 class _Told(msgspec.Struct, omit_defaults=True):
@@ -266,6 +248,44 @@ class _Told(msgspec.Struct, omit_defaults=True):
     means: str | None = None
 
 
+_PLAIN: dict[str, type[errors.ApiError]] = {
+    cls.code: cls
+    for cls in (
+        errors.AuthenticationError,
+        errors.NotFoundError,
+        errors.SandboxNotFound,
+        errors.ConflictError,
+        errors.AgentFault,
+        errors.ApiError,
+    )
+}
+_SPECIAL: dict[str, Callable[[_Told], HopxError]] = {
+    errors.InvalidArgument.code: lambda told: errors.InvalidArgument(
+        told.parameter or "?", told.value or "?", told.rule or told.message
+    ),
+    errors.BadCursor.code: lambda told: errors.BadCursor(
+        told.parameter or "?", told.value or "?", told.rule or told.message
+    ),
+    errors.CommandNotFound.code: lambda told: errors.CommandNotFound(
+        told.process_id or "?", message=told.message
+    ),
+    errors.TemplateNotFound.code: lambda told: errors.TemplateNotFound(
+        told.message, suggestions=told.suggestions or ()
+    ),
+    errors.SpawnError.code: lambda told: errors.SpawnError(
+        told.message, errno=told.errno, filename=told.filename or ""
+    ),
+    errors.RateLimited.code: lambda told: errors.RateLimited(
+        told.message, retry_after=told.retry_after
+    ),
+    errors.SurvivorsLeft.code: lambda told: errors.SurvivorsLeft(
+        told.process_id or "?", told.survivors or (), told.means or "ancestry"
+    ),
+    errors.ClosedError.code: lambda told: errors.ClosedError(told.message),
+    errors.BusyError.code: lambda told: errors.BusyError(told.message),
+    errors.MisuseError.code: lambda told: errors.MisuseError(told.message),
+    errors.Unsupported.code: lambda told: errors.Unsupported(told.message),
+}
 _DATA = tuple(field for field in _Told.__struct_fields__ if field not in {"code", "message"})
 
 
@@ -280,29 +300,19 @@ def error_to_dict(error: HopxError) -> dict[str, Any]:
 
 
 def error_from_dict(value: object, *, status: int | None = None) -> HopxError:
-    """Return the error that *value* stands for; an unknown code or form becomes an `ApiError`."""
+    """Return the error that *value* stands for; an unknown code or form becomes an `ApiError`.
+
+    Args:
+        value: What `error_to_dict` returned on the other side.
+        status: HTTP status of the answer, where it came by HTTP and *value* names none.
+    """
     try:
         told = msgspec.convert(value, _Told)
     except msgspec.ValidationError:
         told = _Told(message=f"an answer of unknown form: {str(value)[:200]}")
-    if told.status is not None:
-        status = told.status
-    message = told.message
-    if told.code in (errors.InvalidArgument.code, errors.BadCursor.code):
-        cls = errors.BadCursor if told.code == errors.BadCursor.code else errors.InvalidArgument
-        return cls(told.parameter or "?", told.value or "?", told.rule or message)
-    if told.code == errors.CommandNotFound.code:
-        return errors.CommandNotFound(told.process_id or "?", message=message)
-    if told.code == errors.TemplateNotFound.code:
-        return errors.TemplateNotFound(message, suggestions=told.suggestions or ())
-    if told.code == errors.SpawnError.code:
-        return errors.SpawnError(message, errno=told.errno, filename=told.filename or "")
-    if told.code == errors.RateLimited.code:
-        return errors.RateLimited(message, retry_after=told.retry_after)
-    if told.code == errors.SurvivorsLeft.code:
-        left = told.survivors or ()
-        return errors.SurvivorsLeft(told.process_id or "?", left, told.means or "ancestry")
-    if told.code in _USAGE:
-        return _USAGE[told.code](message)
-    fault = errors.AgentFault if status is not None and status >= 500 else errors.ApiError
-    return _PLAIN.get(told.code, fault)(message, status=status)
+    if told.code in _SPECIAL:
+        return _SPECIAL[told.code](told)
+    status = status if told.status is None else told.status
+    theirs = status is not None and status >= errors.AgentFault.status
+    fault = errors.AgentFault if theirs else errors.ApiError
+    return _PLAIN.get(told.code, fault)(told.message, status=status)

@@ -183,7 +183,9 @@ class MemoryCommands:
         return anyio.current_time()
 
     def append(self, process_id: str, kind: int, value: dict[str, Any]) -> None:
-        """Append a record and tell the connections."""
+        """Append a record and tell the connections; a log that was lost takes nothing."""
+        if self.logs.end(process_id) is None:
+            return
         self.logs.append_json(process_id, kind, self.now(), value)
         self.changed(process_id)
 

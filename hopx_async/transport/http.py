@@ -150,8 +150,8 @@ def _route(
         return "POST", f"{command}/signals/{quote(params['signal_id'], safe='')}", body, []
     if method == "kill":
         return "POST", f"{command}/kill", {"grace": params["grace"]}, []
-    if method == "statistics":
-        return "GET", "/v1/statistics", None, []
+    if method in {"hello", "statistics"}:
+        return "GET", f"/v1/{method}", None, []
     raise ValueError(f"no such call: {method}")
 
 

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Set
+    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Set as AbstractSet
 
 __all__ = [
     "Process",
@@ -48,7 +49,7 @@ _ORPHANS_END_WITHIN = 10.0
 Process = tuple[int, int]
 
 
-async def tasks_left(before: Set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
+async def tasks_left(before: AbstractSet[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
     """Return the loop's tasks that were not there before, the caller's own apart."""
     left: set[asyncio.Task[Any]] = set()
     for _ in range(_TURNS):
@@ -70,9 +71,9 @@ def open_descriptors() -> dict[int, str]:
     descriptors: dict[int, str] = {}
     if not _PROC.is_dir():
         return descriptors
-    for name in os.listdir("/proc/self/fd"):
+    for link in Path("/proc/self/fd").iterdir():
         try:
-            descriptors[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+            descriptors[int(link.name)] = str(link.readlink())
         except FileNotFoundError:  # the one that listed the directory
             continue
     return descriptors
@@ -93,8 +94,8 @@ def _descriptors_left(before: dict[int, str]) -> list[str]:
 def _children(pid: int) -> list[int]:
     children: list[int] = []
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            children += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            children += map(int, (thread / "children").read_text().split())
     except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
         pass
     return children
@@ -127,7 +128,7 @@ def processes_below(pid: int | None = None) -> dict[Process, str]:
     return found
 
 
-def end_processes(processes: Set[Process]) -> None:
+def end_processes(processes: AbstractSet[Process]) -> None:
     """Kill and reap, so that one test's leak does not fail the next."""
     for pid, _ in processes:
         try:
@@ -141,7 +142,7 @@ def end_processes(processes: Set[Process]) -> None:
             continue
 
 
-def wait_for_processes(before: Set[Process], seconds: float) -> None:
+def wait_for_processes(before: AbstractSet[Process], seconds: float) -> None:
     """Reap what ends, until nothing is left that was not there before or time is up."""
     deadline = time.monotonic() + seconds
     while left := processes_below().keys() - before:

@@ -1,0 +1,219 @@
+"""The agent's side of its keeper: requests, the snapshot, and news."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Collection
+from typing import Any
+
+import msgspec
+
+from hopx_async.agent.board import Board, News
+from hopx_async.agent.channel import Channel
+from hopx_async.errors import AgentFault, CommandNotFound, HopxError, InvalidArgument, SpawnError
+
+__all__ = ["Answer", "KeeperLink", "Refusal", "Snapshot", "spawn_error"]
+
+# Requests that may wait for their answers at a time; further ones wait to be sent.
+_MAX_PENDING = 2048
+
+
+class Answer(msgspec.Struct, gc=False, frozen=True):
+    """What the keeper has done; each request fills what belongs to it."""
+
+    pid: int | None = None
+    started_at: float | None = None
+    created: bool = True
+    delivered: bool = True
+    survivors: list[tuple[int, str]] = []
+    means: str = "ancestry"
+
+
+class _Failure(msgspec.Struct, gc=False, frozen=True):
+    code: str
+    message: str = ""
+    errno: int | None = None
+    filename: str | None = None
+    parameter: str | None = None
+    value: str | None = None
+    rule: str | None = None
+
+
+class _Message(msgspec.Struct, gc=False, frozen=True):
+    """One line of the keeper; only what it is about is set."""
+
+    news: list[News] = []
+    re: int | None = None
+    ok: Answer | None = None
+    error: _Failure | None = None
+    snapshot: list[News] = []
+    ready: bool = False
+    index: int | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What a keeper told first.
+
+    Attributes:
+        commands: Those that run.
+        index_bytes: How much of the index is valid, None if it is broken.
+    """
+
+    commands: list[News]
+    index_bytes: int | None
+
+
+class Refusal(Exception):
+    """The keeper said no.
+
+    Attributes:
+        code: Its word for it.
+        failure: Everything it said.
+    """
+
+    def __init__(self, failure: _Failure) -> None:
+        super().__init__(failure.code, failure.message)
+        self.code = failure.code
+        self.failure = failure
+
+    def error(self, process_id: str) -> HopxError:
+        """Return what the client is told."""
+        failure = self.failure
+        if self.code == "spawn_failed":
+            return spawn_error(failure.errno, failure.filename, failure.message)
+        if self.code == "invalid_argument":
+            rule = failure.rule or failure.message
+            return InvalidArgument(failure.parameter or "?", failure.value or "?", rule)
+        if self.code == CommandNotFound.code:
+            return CommandNotFound(process_id)
+        status = {"disk_full": 507, "stopping": 503}.get(self.code, 500)
+        return AgentFault(failure.message or self.code, status=status)
+
+
+def spawn_error(errno: int | None, filename: str | None, message: str = "") -> SpawnError:
+    """Return the error of a program that could not be started, the same however often told."""
+    if errno is not None:
+        message = f"{filename or 'the program'!r} could not be started: {os.strerror(errno)}"
+    return SpawnError(message or "it could not be started", errno=errno, filename=filename or "")
+
+
+class KeeperLink:
+    """Sends requests to the keeper and takes its news over to the board.
+
+    Lines behind the snapshot are held back until `go_on`, so that the board can be filled.
+
+    Args:
+        board: Where news go.
+        on_news: Called once per line with the ids that it was about.
+        on_end: Called once with the reason when the keeper has gone.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        on_news: Callable[[Collection[str]], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._board = board
+        self._on_news = on_news
+        self._on_end = on_end
+        self._channel = Channel(self._take, self._ended)
+        self._decoder = msgspec.json.Decoder(_Message)
+        self._pending: dict[int, asyncio.Future[Answer]] = {}
+        self._free = asyncio.Semaphore(_MAX_PENDING)
+        self._last_rid = 0
+        self._first: list[News] = []
+        self._snapshot: asyncio.Future[Snapshot] | None = None
+
+    @property
+    def pending(self) -> int:
+        """Requests that wait for their answers."""
+        return len(self._pending)
+
+    async def open(self, sock: socket.socket) -> Snapshot:
+        """Take over the connected *sock*; return the snapshot when it has come whole."""
+        self._snapshot = asyncio.get_running_loop().create_future()
+        await self._channel.open(sock)
+        return await self._snapshot
+
+    def go_on(self) -> None:
+        """Take the news that came behind the snapshot."""
+        self._channel.release()
+
+    def close(self) -> None:
+        """Close the channel; requests that wait for answers fail. May be called again."""
+        self._channel.close()
+        self._fail("the agent is being stopped")
+
+    # Requests. Cancelling one is safe: what was sent is carried out, its answer dropped.
+
+    async def start(self, public: bytes, env: dict[str, str], working_dir: str) -> Answer:
+        """Start a command; *public* is its public spec as JSON."""
+        spec = msgspec.Raw(public)
+        return await self._request(op="start", public=spec, env=env, working_dir=working_dir)
+
+    async def signal(self, process_id: str, signal_id: str, name: str, cause: str | None) -> Answer:
+        """Send a signal to a command's leader and its group, once per *signal_id*."""
+        return await self._request(
+            op="signal", id=process_id, signal_id=signal_id, name=name, cause=cause
+        )
+
+    async def kill(self, process_id: str, grace: float) -> Answer:
+        """End everything of a command: TERM, *grace* seconds, KILL, proof."""
+        return await self._request(op="kill", id=process_id, grace=grace)
+
+    async def _request(self, **message: Any) -> Answer:
+        async with self._free:
+            await self._channel.room()
+            self._last_rid += 1
+            rid = message["rid"] = self._last_rid
+            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            self._pending[rid] = answer
+            try:
+                self._channel.send(msgspec.json.encode(message))
+                return await answer
+            finally:
+                del self._pending[rid]
+
+    # What comes.
+
+    def _take(self, line: bytes) -> None:
+        message = self._decoder.decode(line)
+        if message.news:
+            for news in message.news:
+                self._board.apply(news)
+            self._on_news([news.id for news in message.news])
+        elif message.re is not None:
+            self._settle(message)
+        elif message.ready:
+            self._introduced(message.index)
+        else:
+            self._first += message.snapshot
+
+    def _settle(self, message: _Message) -> None:
+        answer = self._pending.get(message.re or 0)
+        if answer is None or answer.done():
+            return
+        if message.error is None:
+            answer.set_result(message.ok or Answer())
+        else:
+            answer.set_exception(Refusal(message.error))
+
+    def _introduced(self, index_bytes: int | None) -> None:
+        if self._snapshot is not None and not self._snapshot.done():
+            self._snapshot.set_result(Snapshot(self._first, index_bytes))
+            self._first = []
+            self._channel.hold()
+
+    def _ended(self, reason: str) -> None:
+        self._fail(f"the keeper has gone: {reason}")
+        self._on_end(f"the keeper has gone: {reason}")
+
+    def _fail(self, reason: str) -> None:
+        if self._snapshot is not None and not self._snapshot.done():
+            self._snapshot.cancel()
+        for answer in self._pending.values():
+            if not answer.done():
+                answer.set_exception(AgentFault(reason, status=503))

@@ -1,0 +1,312 @@
+"""The agent's process: serves the network, holds no command, may die at any moment.
+
+``python -m hopx_async.agent.server --listen-fd N --root-fd N --keeper-fd N`` is started
+by the root, which also tells it the rest: the config is the first line on the root's socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from hopx_async.agent.board import Board
+from hopx_async.agent.calls import Calls
+from hopx_async.agent.channel import Channel
+from hopx_async.agent.guard import Guard, error_response
+from hopx_async.agent.keeper_link import KeeperLink
+from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
+from hopx_async.agent.loading import load
+from hopx_async.agent.logs import Logs
+from hopx_async.agent.routes import Routes
+from hopx_async.agent.starts import Starts
+from hopx_async.errors import ApiError
+from hopx_async.protocol import wire
+
+__all__ = ["Agent", "Config", "main"]
+
+_BACKLOG = 4096
+# Connections in all; beyond, the newest is told so and closed.
+_MAX_SOCKETS = 2 * MAX_CONNECTIONS
+# Requests under way at a stop have this many seconds.
+_SHUTDOWN_TIME = 0.5
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What the root tells its agent.
+
+    Attributes:
+        sandbox_id: The sandbox.
+        workspace: Absolute path in which commands run.
+        base_env: Environment that commands start from.
+        state_dir: Where logs and index are.
+        token: What clients must show.
+        secret: Key of the spec digests, as hex.
+        url_host: Host name or address in the agent's url.
+        port: Port in it.
+        allow_hosts: Further hosts that are served.
+    """
+
+    sandbox_id: str
+    workspace: str
+    state_dir: str
+    token: str
+    secret: str
+    port: int
+    base_env: dict[str, str] = {}
+    url_host: str = "127.0.0.1"
+    allow_hosts: list[str] = []
+
+
+class _RootLine(msgspec.Struct, frozen=True):
+    op: str
+    n: int = 0
+
+
+class _Handler(web.RequestHandler):
+    """aiohttp's protocol; says in JSON, too, what is wrong with bytes that are no request."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        response = error_response(ApiError(_reason(status), status=status))
+        response.force_close()
+        return response
+
+
+class _Full(asyncio.Protocol):
+    """What a connection too many gets."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        error = ApiError(f"{_MAX_SOCKETS} connections are open, more are not taken", status=503)
+        body = msgspec.json.encode({"error": wire.error_to_dict(error)})
+        head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        transport.write(head.encode() + body)
+        transport.close()
+
+
+class Agent:
+    """Everything between a listening socket and a keeper.
+
+    Args:
+        config: What the root told.
+
+    Attributes:
+        ready: Whether the keeper's snapshot is in.
+        ended: Done, with the reason, when the keeper has gone.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        state_dir = Path(config.state_dir)
+        self.ready = False
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._begun = time.monotonic()
+        self._board = Board()
+        self._keeper = KeeperLink(self._board, self._news, self._keeper_ended)
+        self._logs = Logs(state_dir / "logs", self._board, lambda fetched: self._ring((fetched,)))
+        self._starts = Starts(
+            self._board,
+            self._keeper,
+            state_dir=state_dir,
+            secret=bytes.fromhex(config.secret),
+            workspace=config.workspace,
+            base_env=config.base_env,
+        )
+        calls = Calls(self._board, self._keeper, self._starts, self._statistics)
+        self._connections = Connections(calls, self._logs, config.sandbox_id)
+        self._runner = web.AppRunner(
+            self._application(calls), handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIME
+        )
+        self._server: asyncio.Server | None = None
+
+    async def serve(self, listen: socket.socket, keeper: socket.socket) -> None:
+        """Accept connections on *listen*; return when the keeper's snapshot is in.
+
+        Until then requests are answered with 503.
+        """
+        await self._runner.setup()
+        listen.setblocking(False)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocol, sock=listen, backlog=_BACKLOG
+        )
+        snapshot = await self._keeper.open(keeper)
+        state_dir = Path(self._config.state_dir)
+        commands = await asyncio.to_thread(load, state_dir, snapshot.commands, snapshot.index_bytes)
+        self._board.fill(commands)
+        self.ready = True
+        self._keeper.go_on()
+
+    async def aclose(self) -> None:
+        """Stop accepting, close websockets with 1001, end everything else; bounded."""
+        if self._server is not None:
+            self._server.close()
+        await self._connections.close()
+        await self._runner.cleanup()
+        await self._starts.aclose()
+        self._keeper.close()
+        self._logs.close()
+
+    def _application(self, calls: Calls) -> web.Application:
+        guard = Guard(
+            token=self._config.token,
+            host=self._config.url_host,
+            port=self._config.port,
+            allow_hosts=self._config.allow_hosts,
+            ready=lambda: self.ready,
+        )
+        app = web.Application(middlewares=[guard.middleware()], client_max_size=wire.MAX_CALL_BYTES)
+        Routes(calls, self._connections, lambda: self.ready).add_to(app)
+        return app
+
+    def _protocol(self) -> asyncio.Protocol:
+        server = self._runner.server
+        assert server is not None
+        if len(server.connections) >= _MAX_SOCKETS:
+            return _Full()
+        # A compressed body would grow behind the bound on bodies.
+        return _Handler(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # documented: None turns it off
+            logger=_quiet,
+            auto_decompress=False,
+        )
+
+    def _news(self, process_ids: Collection[str]) -> None:
+        for process_id in process_ids:
+            self._logs.forget_freed(process_id)
+        self._ring(process_ids)
+
+    def _ring(self, process_ids: Collection[str]) -> None:
+        self._connections.news(process_ids)
+
+    def _keeper_ended(self, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    def _statistics(self) -> dict[str, Any]:
+        resident = int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
+        return {
+            "connections": len(self._connections),
+            "askings": self._connections.askings,
+            "keeper_requests": self._keeper.pending,
+            "open_logs": self._logs.open_files,
+            "fetches": self._logs.fetches,
+            "rss_bytes": resident,
+            "uptime": time.monotonic() - self._begun,
+        }
+
+
+# Requests that are none are answered, not logged: a header may hold a secret.
+_quiet = logging.getLogger("hopx_async.agent.quiet")
+_quiet.addHandler(logging.NullHandler())
+_quiet.propagate = False
+
+
+def _reason(status: int) -> str:
+    return "a fault of the agent" if status >= 500 else "this is no request, or a header too long"
+
+
+class _Process:
+    """The agent as a child of the root."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._config: asyncio.Future[Config] = loop.create_future()
+        self._stop: asyncio.Future[str] = loop.create_future()
+        self._root = Channel(self._take, self._told_to_stop)
+
+    async def run(self, listen: socket.socket, root: socket.socket, keeper: socket.socket) -> int:
+        """Serve until the root says stop or goes; return the exit status."""
+        loop = asyncio.get_running_loop()
+        # A terminal's Ctrl-C reaches the whole group; what it means is for the root to say.
+        loop.add_signal_handler(signal.SIGINT, lambda: None)
+        loop.add_signal_handler(signal.SIGTERM, self._told_to_stop, "SIGTERM")
+        await self._root.open(root)
+        await _first_of(self._config, self._stop)
+        if not self._config.done():
+            return 0
+        agent = Agent(self._config.result())
+        serving = asyncio.create_task(self._serve(agent, listen, keeper))
+        try:
+            await _first_of(serving, self._stop, agent.ended)
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            await agent.aclose()
+            self._root.close()
+        return self._status(agent, serving)
+
+    async def _serve(self, agent: Agent, listen: socket.socket, keeper: socket.socket) -> None:
+        await agent.serve(listen, keeper)
+        self._root.send(b'{"op":"ready"}')
+        await self._stop
+
+    def _status(self, agent: Agent, serving: asyncio.Task[None]) -> int:
+        if self._stop.done():
+            return 0
+        if agent.ended.done():
+            sys.stderr.write(f"hopx_async agent: {agent.ended.result()}\n")
+            return 1
+        serving.result()
+        return 1
+
+    def _take(self, line: bytes) -> None:
+        said = msgspec.json.decode(line, type=_RootLine)
+        if said.op == "config":
+            self._config.set_result(msgspec.json.decode(line, type=Config))
+        elif said.op == "ping":
+            self._root.send(msgspec.json.encode({"op": "pong", "n": said.n}))
+        elif said.op == "stop":
+            self._told_to_stop("the root says so")
+
+    def _told_to_stop(self, reason: str) -> None:
+        if not self._stop.done():
+            self._stop.set_result(reason)
+
+
+async def _first_of(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m hopx_async.agent.server")
+    for name in ("--listen-fd", "--root-fd", "--keeper-fd"):
+        parser.add_argument(name, type=int, required=True)
+    options = parser.parse_args(argv)
+    fds = (options.listen_fd, options.root_fd, options.keeper_fd)
+    sockets = [socket.socket(fileno=fd) for fd in fds]
+
+    async def run() -> int:
+        return await _Process().run(*sockets)
+
+    return asyncio.run(run())
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stderr.flush()
+    # A thread that hangs in a dead mount must not hold up the end.
+    os._exit(status)

@@ -1,0 +1,195 @@
+"""Starting a command once, however often and by however many it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hopx_async.agent.board import Board, Command
+from hopx_async.agent.keeper_link import KeeperLink, Refusal, spawn_error
+from hopx_async.agent.loading import read_log
+from hopx_async.errors import AgentFault, ConflictError, RateLimited
+from hopx_async.model import refuse
+from hopx_async.protocol import lifecycle
+
+__all__ = ["MAX_LIVE", "Starts", "digest_of", "normal_spec", "same_again"]
+
+#: Commands that may run at a time.
+MAX_LIVE = 8192
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+class _SpawnFailure(msgspec.Struct, frozen=True):
+    reason: str
+    errno: int | None = None
+    filename: str | None = None
+
+
+_failure = msgspec.json.Decoder(_SpawnFailure)
+
+
+def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
+    """Return a full spec with everything in it that *params* may leave out.
+
+    Raises:
+        InvalidArgument: If something in it breaks a rule.
+    """
+    refuse(lifecycle.problem_with_spec(params))
+    timeout = params.get("timeout")
+    return {
+        "process_id": params["process_id"],
+        "command": params["command"],
+        "env": params.get("env") or {},
+        "working_dir": params.get("working_dir"),
+        "timeout": None if timeout is None else float(timeout),
+        "name": params.get("name"),
+        "tags": params.get("tags") or {},
+        "merge_stderr": params.get("merge_stderr", False),
+    }
+
+
+def digest_of(spec: Mapping[str, Any], secret: bytes) -> str:
+    """Return what tells two full specs apart without telling what is in them."""
+    return hmac.digest(secret, _canonical.encode(spec), "sha256").hex()
+
+
+class Starts:
+    """Get-or-create of commands.
+
+    A start that has been sent to the keeper goes on although whoever asked for it has
+    gone; equal ones that come meanwhile share its answer.
+
+    Args:
+        board: The commands that are known.
+        keeper: Starts the others.
+        state_dir: Where logs are read when an id is claimed and unknown.
+        secret: Key of the digests.
+        workspace: Absolute path that a relative ``working_dir`` is relative to.
+        base_env: Environment that a command's own is added to.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        keeper: KeeperLink,
+        *,
+        state_dir: Path,
+        secret: bytes,
+        workspace: str,
+        base_env: Mapping[str, str],
+    ) -> None:
+        self._board = board
+        self._keeper = keeper
+        self._state_dir = state_dir
+        self._secret = secret
+        self._workspace = Path(workspace)
+        self._base_env = dict(base_env)
+        self._under_way: dict[str, tuple[str, asyncio.Task[Command]]] = {}
+
+    async def start(self, params: dict[str, Any]) -> tuple[Command, bool]:
+        """Return the command of this spec, and whether this call is what created it.
+
+        Cancelling it is safe: a start under way goes on, and asking again finds it.
+
+        Raises:
+            InvalidArgument: If the spec breaks a rule.
+            ConflictError: If the id exists with another spec.
+            SpawnError: If it could not be started, now or when it was asked for before.
+            RateLimited: If too many commands run.
+            AgentFault: If there is no room on the disk, or the sandbox is being stopped.
+        """
+        spec = normal_spec(params)
+        process_id = spec["process_id"]
+        digest = digest_of(spec, self._secret)
+        known = self._board.get(process_id)
+        if known is not None:
+            return same_again(known, digest), False
+        created = process_id not in self._under_way
+        if created:
+            if self._board.live + len(self._under_way) >= MAX_LIVE:
+                raise RateLimited(f"{MAX_LIVE} commands run here, more are not taken")
+            task = asyncio.create_task(self._start(spec, digest))
+            self._under_way[process_id] = (digest, task)
+            task.add_done_callback(lambda done: self._done(process_id, done))
+        first, task = self._under_way[process_id]
+        if first != digest:
+            raise _conflict(process_id)
+        return await asyncio.shield(task), created
+
+    async def aclose(self) -> None:
+        """Wait for no start any more. What was sent to the keeper is carried out."""
+        tasks = [task for _, task in self._under_way.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, process_id: str, task: asyncio.Task[Command]) -> None:
+        del self._under_way[process_id]
+        if not task.cancelled():
+            task.exception()  # was told to those who asked; nobody may be left
+
+    async def _start(self, spec: dict[str, Any], digest: str) -> Command:
+        process_id = spec["process_id"]
+        public = _public_spec(spec, digest)
+        working_dir = str(self._workspace / (spec["working_dir"] or ""))
+        try:
+            answer = await self._keeper.start(public, self._environment(spec["env"]), working_dir)
+        except Refusal as refusal:
+            if refusal.code != "conflict_claimed":
+                raise refusal.error(process_id) from None
+            return same_again(await self._claimed(process_id), digest)
+        known = self._board.get(process_id)
+        if known is None:
+            known = Command(process_id, public)
+            known.pid, known.started_at = answer.pid, answer.started_at
+            self._board.put(known)
+        return same_again(known, digest)
+
+    def _environment(self, own: Mapping[str, str | None]) -> dict[str, str]:
+        merged: dict[str, str | None] = {**self._base_env, **own}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    async def _claimed(self, process_id: str) -> Command:
+        """Return the command that holds an id which nobody has told of."""
+        known = self._board.get(process_id)
+        if known is not None:
+            return known
+        read = await asyncio.to_thread(read_log, self._state_dir / "logs", process_id)
+        known = self._board.get(process_id) if read is None else self._board.put(read)
+        if known is None:
+            raise AgentFault(f"the id {process_id!r} is taken by a log that cannot be read")
+        return known
+
+
+def same_again(command: Command, digest: str) -> Command:
+    """Return *command* to one who asks for a start with this digest.
+
+    Raises:
+        ConflictError: If it was started with another spec.
+        SpawnError: If it could not be started.
+    """
+    if not hmac.compare_digest(command.view().spec_digest, digest):
+        raise _conflict(command.process_id)
+    if command.exit is not None and command.pid is None:
+        failure = _failure.decode(command.exit)
+        if failure.reason == "spawn_failed":
+            raise spawn_error(failure.errno, failure.filename)
+    return command
+
+
+def _conflict(process_id: str) -> ConflictError:
+    return ConflictError(f"command {process_id!r} exists with another spec")
+
+
+def _public_spec(spec: Mapping[str, Any], digest: str) -> bytes:
+    public = {name: value for name, value in spec.items() if name != "env"}
+    public["env_names"] = sorted(spec["env"])
+    public["spec_digest"] = digest
+    public["created_at"] = time.time()
+    return msgspec.json.encode(public)

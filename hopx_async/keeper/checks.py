@@ -1,0 +1,90 @@
+"""The keeper's own look at what it is asked, before anything is started."""
+
+from __future__ import annotations
+
+import math
+
+from hopx_async.protocol.lifecycle import (
+    SIGNAL_NAMES,
+    Problem,
+    problem_with_grace,
+    problem_with_id,
+    problem_with_spec,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["id_of", "problem_with_request"]
+
+_SPEC_KEYS = ("process_id", "command", "working_dir", "timeout", "name", "tags", "merge_stderr")
+_PUBLIC_KEYS = frozenset({*_SPEC_KEYS, "env_names", "spec_digest", "created_at"})
+_MAX_SIGNAL_ID = 128
+
+
+def id_of(message: dict[str, Any]) -> str:
+    """Return the id of the command that a checked request is about."""
+    return str(message["public"]["process_id"] if message["op"] == "start" else message["id"])
+
+
+def problem_with_request(message: dict[str, Any]) -> Problem | None:
+    """Return the first thing wrong with an agent's request, or None."""
+    op = message.get("op")
+    if op == "start":
+        return _problem_with_start(message)
+    problem = problem_with_id(message.get("id"))
+    if op == "signal":
+        return problem or _problem_with_signal(message)
+    if op == "kill":
+        return problem or problem_with_grace(message.get("grace"))
+    return Problem("op", op, "a request is a start, a signal or a kill")
+
+
+def _problem_with_start(message: dict[str, Any]) -> Problem | None:
+    public, env = message.get("public"), message.get("env")
+    if not isinstance(public, dict):
+        return Problem("public", public, "a start has a spec")
+    unknown = sorted(set(public) - _PUBLIC_KEYS)
+    if unknown:
+        return Problem(unknown[0], public[unknown[0]], "this keeper does not know that argument")
+    if not isinstance(env, dict) or None in env.values():
+        return Problem("env", type(env).__name__, "the final environment maps names to texts")
+    spec = {key: public[key] for key in _SPEC_KEYS if key in public}
+    spec["env"] = env
+    return problem_with_spec(spec) or _problem_with_rest(public, message.get("working_dir"))
+
+
+def _problem_with_rest(public: dict[str, Any], working_dir: object) -> Problem | None:
+    if not isinstance(working_dir, str) or not working_dir.startswith("/"):
+        return Problem("working_dir", working_dir, "the directory is an absolute path")
+    if "\0" in working_dir or not _encodable(working_dir):
+        return Problem("working_dir", working_dir, "a directory is UTF-8 text without NUL")
+    names = public.get("env_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return Problem("env_names", type(names).__name__, "a list of texts")
+    if not isinstance(public.get("spec_digest", ""), str):
+        return Problem("spec_digest", public["spec_digest"], "a text")
+    created_at = public.get("created_at", 0.0)
+    if not isinstance(created_at, (int, float)) or not math.isfinite(created_at):
+        return Problem("created_at", created_at, "a finite number of seconds")
+    return None
+
+
+def _problem_with_signal(message: dict[str, Any]) -> Problem | None:
+    name, signal_id, cause = message.get("name"), message.get("signal_id"), message.get("cause")
+    if not isinstance(name, str) or name not in SIGNAL_NAMES:
+        return Problem("name", name, f"one of {' '.join(sorted(SIGNAL_NAMES))}")
+    if not isinstance(signal_id, str) or not 0 < len(signal_id) <= _MAX_SIGNAL_ID:
+        return Problem("signal_id", signal_id, f"a text of 1 to {_MAX_SIGNAL_ID} characters")
+    if cause not in (None, "killed"):
+        return Problem("cause", cause, "killed, or nothing")
+    return None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,233 @@
+"""The keeper's desk: what agents ask for, a few requests a turn, and what they are told."""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+
+from hopx_async.keeper import checks
+from hopx_async.keeper.agent_link import AgentLink
+from hopx_async.keeper.channel import compact
+from hopx_async.keeper.command import Command, failed_exit, started_payload
+from hopx_async.keeper.index import end_line, start_line
+from hopx_async.keeper.log import DiskFullError, Log
+from hopx_async.keeper.spawn import Spawned, SpawnFailedError, arguments_of
+from hopx_async.protocol import lifecycle, records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+
+    from hopx_async.keeper.keeper import Keeper
+
+    Message = dict[str, Any]
+
+__all__ = ["Desk"]
+
+# Exits are not to queue behind spawns, each of which takes some tenths of a millisecond.
+_SPAWNS_PER_TURN = 4
+_MOST_QUEUED = 512
+
+
+class Desk:
+    """Serves one agent at a time; what was asked before an agent died is done all the same."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        #: The agent, None while there is none.
+        self.agent: AgentLink | None = None
+        self._queue: collections.deque[Message] = collections.deque()
+        self._queued: dict[str, int] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests wait for :meth:`work`."""
+        return bool(self._queue)
+
+    def connect(self, sock: socket.socket) -> None:
+        """Serve a new agent, in the place of the one before."""
+        if self.agent is not None:
+            self.agent.close()
+        keeper = self._keeper
+        self.agent = AgentLink(
+            sock,
+            keeper.loop,
+            keeper.commands,
+            keeper.index,
+            on_request=self._take,
+            on_end=self._gone,
+        )
+
+    def flush(self) -> None:
+        """Say what there is to say, at the end of a turn."""
+        if self.agent is not None:
+            self.agent.flush()
+            if self.agent is not None:
+                self.agent.hold(len(self._queue) >= _MOST_QUEUED)
+
+    def _gone(self) -> None:
+        # Commands do not notice; the root brings another agent.
+        self.agent = None
+
+    # Requests.
+
+    def _take(self, message: Message) -> None:
+        problem = checks.problem_with_request(message)
+        if problem is not None:
+            self._refuse_argument(message.get("rid"), problem)
+            return
+        process_id = checks.id_of(message)
+        if message["op"] == "start" or process_id in self._queued:
+            # What is said of a command waits behind its start.
+            self._queued[process_id] = self._queued.get(process_id, 0) + 1
+            self._queue.append(message)
+        else:
+            self._handle(message)
+
+    def work(self) -> None:
+        """Handle a few of the requests that wait, and let the loop look at other things."""
+        if not self._queue:
+            return
+        for _ in range(min(_SPAWNS_PER_TURN, len(self._queue))):
+            message = self._queue.popleft()
+            process_id = checks.id_of(message)
+            self._queued[process_id] -= 1
+            if not self._queued[process_id]:
+                del self._queued[process_id]
+            self._handle(message)
+        self._keeper.spawner.rest()
+
+    def _handle(self, message: Message) -> None:
+        op = message["op"]
+        if op == "start":
+            self._start(message)
+        elif op == "signal":
+            self._signal(message)
+        else:
+            self._kill(message)
+
+    def _refuse_argument(self, rid: object, problem: lifecycle.Problem) -> None:
+        self._refuse(
+            rid,
+            "invalid_argument",
+            str(problem),
+            parameter=problem.parameter,
+            value=problem.value,
+            rule=problem.rule,
+        )
+
+    def _refuse(self, rid: object, code: str, message: str, **data: object) -> None:
+        if self.agent is not None:
+            self.agent.refuse(rid, code, message, **data)
+
+    def _reply(self, rid: object, ok: dict[str, object]) -> None:
+        if self.agent is not None:
+            self.agent.reply(rid, ok)
+
+    def _signal(self, message: Message) -> None:
+        command = self._keeper.commands.get(message["id"])
+        if command is None or command.dead:
+            self._refuse(message["rid"], "command_ended", f"{message['id']} has ended")
+            return
+        number = getattr(signal, message["name"])
+        delivered = command.signal(message["signal_id"], number, message.get("cause"))
+        self._reply(message["rid"], {"delivered": delivered})
+
+    def _kill(self, message: Message) -> None:
+        command = self._keeper.commands.get(message["id"])
+        if command is not None:
+            command.blame("killed")
+
+        def done(left: list[tuple[int, str]]) -> None:
+            self._reply(message["rid"], {"survivors": left, "means": "ancestry"})
+
+        self._keeper.killer.kill(message["id"], message["grace"], done)
+
+    def _start(self, message: Message) -> None:
+        rid, public = message["rid"], message["public"]
+        if self._keeper.stopping:
+            self._refuse(rid, "stopping", "the sandbox is being stopped")
+            return
+        spec = compact(public)
+        log = Log(self._keeper.store, public["process_id"])
+        try:
+            log.claim(spec.encode("ascii"))
+        except FileExistsError:
+            self._refuse(rid, "conflict_claimed", f"the id {log.process_id} is in use")
+        except DiskFullError as error:
+            self._keeper.store.tell(str(error))
+            self._refuse(rid, "disk_full", f"no room for the log of {log.process_id}: {error}")
+        except OSError as error:
+            self._refuse(rid, "keeper_fault", str(error), errno=error.errno)
+        else:
+            self._run(rid, log, spec, message)
+
+    def _run(self, rid: object, log: Log, spec: str, message: Message) -> None:
+        public = message["public"]
+        kinds = [records.STDOUT] if public.get("merge_stderr") else [records.STDOUT, records.STDERR]
+        pipes: list[tuple[int, int]] = []
+        try:
+            while len(pipes) < len(kinds):
+                pipes.append(os.pipe())
+            spawned = self._keeper.spawner.spawn(
+                log.process_id,
+                arguments_of(public["command"]),
+                message["env"],
+                message["working_dir"],
+                (pipes[0][1], pipes[-1][1]),
+            )
+        except (SpawnFailedError, OSError) as error:
+            for reader, _ in pipes:
+                os.close(reader)
+            named = error.filename if isinstance(error, SpawnFailedError) else "pipe"
+            self._spawn_failed(rid, log, spec, error.errno or 0, named)
+            return
+        finally:
+            for _, writer in pipes:
+                os.close(writer)
+        outputs = [(pipe[0], kind) for pipe, kind in zip(pipes, kinds, strict=True)]
+        timeout = public.get("timeout")
+        self._started(rid, log, spec, spawned, outputs=outputs, timeout=timeout)
+
+    def _started(
+        self,
+        rid: object,
+        log: Log,
+        spec: str,
+        spawned: Spawned,
+        *,
+        outputs: list[tuple[int, int]],
+        timeout: float | None,
+    ) -> None:
+        for fd, _ in outputs:
+            # Somebody may empty the pipe behind our back (cat /dev/stdout): never block.
+            os.set_blocking(fd, False)
+        log.append(records.STARTED, started_payload(spawned, self._keeper.boot_id))
+        command = Command(
+            self._keeper, log, spec, spawned, outputs=outputs, timeout=timeout
+        )
+        self._keeper.commands[log.process_id] = command
+        self._keeper.leaders[spawned.pid] = command
+        self._keeper.orphans.expect(log.process_id, spawned.pid, spawned.mark)
+        self._keeper.index.add(start_line(log.process_id, spec, spawned.pid, spawned.started_at))
+        if self.agent is not None:
+            self.agent.changed(command, new=True)
+        started: dict[str, object] = {
+            "pid": spawned.pid,
+            "started_at": spawned.started_at,
+            "created": True,
+        }
+        self._reply(rid, started)
+
+    def _spawn_failed(self, rid: object, log: Log, spec: str, number: int, filename: str) -> None:
+        outcome = compact(failed_exit(number, filename))
+        record = log.append(records.EXITED, outcome.encode("ascii"))
+        log.close()
+        self._keeper.index.add(start_line(log.process_id, spec, None, None))
+        self._keeper.index.add(end_line(log.process_id, log.end, len(record), outcome))
+        if self.agent is not None:
+            self.agent.failed(log.process_id, spec, log.end, record)
+        sentence = f"{os.strerror(number)}: {filename!r}"
+        self._refuse(rid, "spawn_failed", sentence, errno=number, filename=filename)

@@ -1,0 +1,112 @@
+"""What is to be run: the arguments of a start, checked, as a value."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from hopx_async.errors import InvalidArgument
+from hopx_async.protocol import lifecycle
+
+__all__ = ["CommandSpec", "new_process_id", "refuse"]
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
+
+
+def refuse(problem: lifecycle.Problem | None) -> None:
+    """Raise `InvalidArgument` if there is a *problem*."""
+    if problem is not None:
+        raise InvalidArgument(problem.parameter, problem.value, problem.rule)
+
+
+def new_process_id() -> str:
+    """Return a fresh id: ``cmd_``, ten characters of milliseconds (ids sort by time), 16 random."""
+    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    digits = [_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
+    return "cmd_" + "".join(digits)
+
+
+@attrs.frozen(kw_only=True)
+class CommandSpec:
+    """What is to be run, and how. The arguments of ``start`` as a value.
+
+    Attributes:
+        process_id: The command's id, made by the caller's side.
+        command: A text for ``bash -c``, or the arguments of one program.
+        env: Names and values added to the sandbox's own; None unsets. Shown in no listing.
+        working_dir: Where it runs; relative to the workspace; None for the workspace.
+        timeout: Seconds for the whole command, enforced by the far side; None for no limit.
+        name: A label for people, None for none.
+        tags: Labels to list by.
+        merge_stderr: Whether stderr goes where stdout goes, so that their order is exact.
+    """
+
+    process_id: str = attrs.field(factory=new_process_id)
+    command: str | tuple[str, ...]
+    env: Mapping[str, str | None] = attrs.field(factory=dict, repr=lambda env: str(sorted(env)))
+    working_dir: str | None = None
+    timeout: float | None = None
+    name: str | None = None
+    tags: Mapping[str, str] = attrs.field(factory=dict)
+    merge_stderr: bool = False
+
+    @classmethod
+    def make(
+        cls,
+        command: str | Sequence[str],
+        *,
+        process_id: str | None = None,
+        env: Mapping[str, str | None] | None = None,
+        working_dir: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        merge_stderr: bool = False,
+    ) -> CommandSpec:
+        """Check the arguments of a start and return them as a value.
+
+        Raises:
+            InvalidArgument: If one of them breaks a rule; names it, its value and the rule.
+        """
+        spec = cls(
+            process_id=new_process_id() if process_id is None else process_id,
+            command=command if isinstance(command, str) else _as_tuple(command),
+            env=_as_dict("env", env),
+            working_dir=_as_path(working_dir),
+            timeout=timeout,
+            name=name,
+            tags=_as_dict("tags", tags),
+            merge_stderr=merge_stderr,
+        )
+        refuse(lifecycle.problem_with_spec(spec.to_dict()))
+        return spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as it travels, environment included."""
+        value = attrs.asdict(self, recurse=False)
+        if isinstance(self.command, tuple):
+            value["command"] = list(self.command)
+        return value | {"env": dict(self.env), "tags": dict(self.tags)}
+
+
+def _as_tuple(command: object) -> Any:
+    # Bytes are a sequence of numbers: not what is meant.
+    if isinstance(command, Sequence) and not isinstance(command, (bytes, bytearray)):
+        return tuple(command)
+    return command
+
+
+def _as_dict(parameter: str, value: object) -> Any:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(parameter, type(value).__name__, "it is a mapping")
+    return dict(value)
+
+
+def _as_path(working_dir: object) -> Any:
+    return os.fspath(working_dir) if isinstance(working_dir, os.PathLike) else working_dir

@@ -1,0 +1,73 @@
+"""The guard around a sandbox's connection: one event loop, one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from hopx_async.errors import ClosedError, HopxError, MisuseError
+from hopx_async.testing import memory
+from tests.support.virtual import SLEEP, agent_of
+
+
+def test_another_event_loop_is_told() -> None:
+    """Every use in another loop raises MisuseError that names both, and hangs nowhere."""
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        sandbox = first.run(memory(agent=agent_of()))
+
+        async def start() -> object:
+            return await sandbox.commands.start(SLEEP)
+
+        async def wait() -> object:
+            return await handle.wait()
+
+        async def stream() -> object:
+            return handle.events()
+
+        handle = first.run(sandbox.commands.start(SLEEP))
+        for use in (start, wait, stream, sandbox.aclose, handle.info, sandbox.statistics):
+            with pytest.raises(MisuseError, match="event loop"):
+                second.run(use())
+        first.run(sandbox.aclose())
+
+
+def test_a_forked_process_is_told() -> None:
+    """After a fork the child gets MisuseError, and the parent's sandbox is not disturbed."""
+
+    async def main() -> None:
+        async with memory(agent=agent_of()) as sandbox:
+            handle = await sandbox.commands.start(SLEEP)
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    sandbox._client.check()
+                except MisuseError:
+                    status = 0
+                finally:
+                    os._exit(status)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+            assert (await handle.kill()).reason == "killed"
+
+    asyncio.run(main())
+
+
+async def test_a_closed_sandbox_is_told() -> None:
+    """Every use after aclose raises ClosedError; closing again is nothing."""
+    sandbox = await memory(agent=agent_of())
+    handle = await sandbox.commands.start(SLEEP)
+    events = handle.events()
+    await sandbox.aclose()
+    await sandbox.aclose()
+
+    uses = (handle.wait(), handle.kill(), handle.info(), handle.output(), sandbox.commands.list())
+    for use in uses:
+        with pytest.raises(ClosedError):
+            await use
+    with pytest.raises(ClosedError):
+        handle.events()
+    with pytest.raises(HopxError):
+        while True:
+            await anext(events)

@@ -1,0 +1,149 @@
+"""Handles: what the contract checks do not say already."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import signal
+from typing import Any
+
+import anyio
+import pytest
+
+import hopx_async as hopx
+from hopx_async.errors import InvalidArgument
+from hopx_async.model import CommandRef
+from hopx_async.testing import VirtualTimeLoop
+from tests.support.virtual import CHATTER, SLEEP, STEPS, agent_of, opened
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Run on virtual time."""
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+@pytest.mark.parametrize("grace", [-1, float("nan"), float("inf"), "5", None])
+async def test_kill_refuses_a_grace_that_is_none(grace: Any) -> None:
+    """kill names a grace period that breaks its rule, before anything is sent."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        with pytest.raises(InvalidArgument, match="grace"):
+            await handle.kill(grace=grace)
+        assert (await handle.info()).status == "running"
+
+
+@pytest.mark.parametrize("given", ["INT", "SIGINT", signal.SIGINT, 2])
+async def test_send_signal_takes_a_name_or_a_number(given: Any) -> None:
+    """A signal may be given in any of the usual ways."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        await handle.send_signal(given)
+        assert (await handle.wait()).signal == "SIGINT"
+
+
+@pytest.mark.parametrize("given", ["", "SIGSEGV", 0, 99, True, None])
+async def test_send_signal_refuses_what_is_none(given: Any) -> None:
+    """A signal that cannot be sent is refused by name."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        with pytest.raises(InvalidArgument, match="signal"):
+            await handle.send_signal(given)
+
+
+async def test_a_ref_travels() -> None:
+    """A ref survives pickle and JSON, holds no token, and finds the command again."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(STEPS, name="steps")
+        ref = pickle.loads(pickle.dumps(handle.ref))  # noqa: S301  # our own bytes
+        assert ref == CommandRef.from_json(handle.ref.to_json())
+        again = await sandbox.commands.get(ref)
+        assert (again.process_id, again.name, again.pid) == (handle.process_id, "steps", handle.pid)
+        assert (await sandbox.commands.get(handle.process_id)).ref == ref
+        with pytest.raises(InvalidArgument, match="ref"):
+            CommandRef.from_json("[]")
+
+
+async def test_repr_tells_the_fate_once_it_is_known() -> None:
+    """repr shows id, name and pid, and the status after the end."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(STEPS, name="steps")
+        assert "completed" not in repr(handle)
+        assert "'steps'" in repr(handle)
+        await handle.wait()
+        assert "failed" in repr(handle)
+
+
+async def test_many_waits_share_one_end() -> None:
+    """A thousand waits on one handle, some cancelled, all others get the same exit."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(CHATTER)
+        tasks = [asyncio.create_task(handle.wait()) for _ in range(1000)]
+        await anyio.wait_all_tasks_blocked()
+        for task in tasks[::7]:
+            task.cancel()
+        fates = await asyncio.gather(*tasks, return_exceptions=True)
+        kept = [fate for index, fate in enumerate(fates) if index % 7]
+        assert all(isinstance(fate, hopx.Exit) and fate.ok for fate in kept)
+        assert all(isinstance(fate, asyncio.CancelledError) for fate in fates[::7])
+
+
+async def test_wait_for_times_out_and_a_second_wait_gets_the_exit() -> None:
+    """asyncio.wait_for around wait leaves the command and its end alone."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(CHATTER)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handle.wait(), 0.1)
+        assert (await handle.wait()).ok
+
+
+async def test_an_agent_that_lost_its_state_is_told() -> None:
+    """A command that the agent does not know any more ends as lost, in streams and waits."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        handle = await sandbox.commands.start(CHATTER)
+        events = handle.events()
+        await anext(events)
+        agent.commands.forget(handle.process_id)
+        agent.drop()
+        last = [event async for event in events][-1]
+        assert isinstance(last, hopx.Lost)
+        fate = await handle.wait()
+        assert (fate.reason, fate.status, fate.exit_code) == ("lost", "lost", None)
+        with pytest.raises(hopx.CommandLost):
+            await handle.wait(check=True)
+        with pytest.raises(hopx.CommandNotFound):
+            await handle.info()
+
+
+async def test_leaving_the_block_of_a_start_kills() -> None:
+    """async with start(...) ends the command when the block is left, by an exception too."""
+    async with opened(agent_of()) as sandbox:
+        with pytest.raises(KeyError):
+            async with sandbox.commands.start(SLEEP) as handle:
+                raise KeyError("x")
+        assert (await handle.wait()).reason == "killed"
+
+
+@pytest.mark.parametrize("max_bytes", [0, -1, "many"])
+async def test_result_refuses_a_bound_that_is_none(max_bytes: Any) -> None:
+    """max_bytes is a number above 0."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(STEPS)
+        with pytest.raises(InvalidArgument, match="max_bytes"):
+            await handle.result(max_bytes=max_bytes)
+
+
+@pytest.mark.parametrize("use", ["wait", "result", "output", "info", "kill", "terminate"])
+@pytest.mark.parametrize("moment", range(6))
+async def test_every_await_can_be_cancelled(use: str, moment: int) -> None:
+    """Each await of a handle may be cancelled at any turn; the handle is usable afterwards."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        task = asyncio.create_task(getattr(handle, use)())
+        for _ in range(moment):
+            await anyio.lowlevel.checkpoint()
+        task.cancel()
+        await asyncio.wait([task])
+        assert (await handle.kill()).reason == "killed"
+        assert len(sandbox._client._pump._link._live) == 0
