@@ -74,6 +74,6 @@ $(dev_stamp): $(run_stamp)
 	@touch $@
 
 clean: ## remove what make and the tools have made
-	rm -rf .venv .venv-* build dist .coverage .coverage.* htmlcov \
-	  .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find hopx_async tests docs -name __pycache__ -type d -exec rm -rf {} +
+	rm -rf .venv .venv-* build dist .coverage .coverage.* htmlcov .hypothesis
+	find . -name .git -prune -o -type d \( -name __pycache__ -o -name '.*_cache' \) \
+	  -prune -exec rm -rf {} +

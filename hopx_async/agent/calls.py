@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from hopx_async import __version__
 from hopx_async.agent.board import Board
 from hopx_async.agent.keeper_link import KeeperLink, Refusal
 from hopx_async.agent.starts import Starts
@@ -18,9 +19,9 @@ from hopx_async.errors import (
     SurvivorsLeft,
 )
 from hopx_async.model import refuse
-from hopx_async.protocol import lifecycle
+from hopx_async.protocol import lifecycle, wire
 
-__all__ = ["Calls", "fault"]
+__all__ = ["Calls", "facts", "fault"]
 
 # After a proven kill the leader's exit is on its way: it has been drained for a moment at most.
 _END_TIME = 10.0
@@ -36,6 +37,7 @@ class Calls:
         keeper: Carries out signals and kills.
         starts: Carries out starts.
         statistics: Returns figures of everything else.
+        sandbox_id: What `hello` says.
     """
 
     def __init__(
@@ -44,12 +46,15 @@ class Calls:
         keeper: KeeperLink,
         starts: Starts,
         statistics: Callable[[], Mapping[str, Any]],
+        sandbox_id: str,
     ) -> None:
         self._board = board
         self._keeper = keeper
         self._starts = starts
         self._statistics = statistics
+        self._sandbox_id = sandbox_id
         self._methods: dict[str, Callable[[_Params], Awaitable[_Params]]] = {
+            "hello": self._hello,
             "start": self._start,
             "info": self._info,
             "list": self._list,
@@ -132,10 +137,24 @@ class Calls:
             pass  # its log waits for room on the disk; it is dead all the same
         return {"exit": command.info()["exit"], "survivors": [], "means": answer.means}
 
+    async def _hello(self, params: _Params) -> _Params:
+        _check_names(params)
+        return {**facts(), "sandbox_id": self._sandbox_id}
+
     async def _figures(self, params: _Params) -> _Params:
         _check_names(params)
         ended = len(self._board) - self._board.live
         return {"commands_live": self._board.live, "commands_ended": ended, **self._statistics()}
+
+
+def facts() -> dict[str, Any]:
+    """Return what this agent is and can do; no secret, anybody may know it."""
+    return {
+        "agent": "hopx_async",
+        "version": __version__,
+        "link_version": wire.LINK_VERSION,
+        "capabilities": {"proof": "ancestry", "merge_stderr": True},
+    }
 
 
 def fault(error: Exception) -> AgentFault:

@@ -107,10 +107,10 @@ class Logs:
             if data:
                 return offset, data
             # Unlinked, or the head, behind which segments were unlinked.
-            following = command.segments[index + 1 :]
-            if not following:
+            following = bisect_right(command.segments, start)
+            if following == len(command.segments):
                 return None
-            offset = following[0]
+            offset = command.segments[following]
         return None
 
     def last(self, process_id: str) -> tuple[int, bytes] | None:

@@ -8,12 +8,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from hopx_async import __version__
-from hopx_async.agent.calls import Calls
+from hopx_async.agent.calls import Calls, facts
 from hopx_async.agent.guard import json_response
 from hopx_async.agent.link_route import Connections
 from hopx_async.errors import InvalidArgument
-from hopx_async.protocol import wire
 
 __all__ = ["Routes"]
 
@@ -41,6 +39,7 @@ class Routes:
             [
                 web.get("/health", self._health),
                 web.get("/info", self._agent_info),
+                web.get("/v1/hello", self._hello),
                 web.get("/v1/link", self._connections.handle, allow_head=False),
                 web.get("/v1/commands", self._list),
                 web.put(one, self._start),
@@ -57,14 +56,10 @@ class Routes:
         return json_response({"status": "starting"}, 503)
 
     async def _agent_info(self, request: web.Request) -> web.Response:
-        return json_response(
-            {
-                "agent": "hopx_async",
-                "version": __version__,
-                "link_version": wire.LINK_VERSION,
-                "capabilities": {"proof": "ancestry", "merge_stderr": True},
-            }
-        )
+        return json_response(facts())
+
+    async def _hello(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call("hello", {}))
 
     async def _start(self, request: web.Request) -> web.Response:
         params = await _params(request)

@@ -133,7 +133,7 @@ class Agent:
             workspace=config.workspace,
             base_env=config.base_env,
         )
-        calls = Calls(self._board, self._keeper, self._starts, self._statistics)
+        calls = Calls(self._board, self._keeper, self._starts, self._statistics, config.sandbox_id)
         self._connections = Connections(calls, self._logs, config.sandbox_id)
         self._runner = web.AppRunner(
             self._application(calls), handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIME
@@ -208,6 +208,7 @@ class Agent:
     def _statistics(self) -> dict[str, Any]:
         resident = int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
         return {
+            "pid": os.getpid(),
             "connections": len(self._connections),
             "askings": self._connections.askings,
             "keeper_requests": self._keeper.pending,

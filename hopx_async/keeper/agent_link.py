@@ -73,9 +73,9 @@ class AgentLink:
             f'"segments":[0],"end":{end},"last":"{encode_terminal(terminal)}"}}'
         )
 
-    def reply(self, rid: object, ok: dict[str, object]) -> None:
-        """Answer the request *rid*, after the news of this turn."""
-        self._replies.append(f'{{"re":{compact(rid)},"ok":{compact(ok)}}}')
+    def reply(self, rid: int, ok: str) -> None:
+        """Answer the request *rid* with the JSON *ok*, after the news of this turn."""
+        self._replies.append(f'{{"re":{rid},"ok":{ok}}}')
 
     def refuse(self, rid: object, code: str, message: str, **data: object) -> None:
         """Answer the request *rid* with an error."""
@@ -135,7 +135,7 @@ class AgentLink:
             parts.append(_identity(command))
         if log.segments is not command.told_segments:
             command.told_segments = log.segments
-            parts.append(f'"segments":{compact(log.segments)}')
+            parts.append(f'"segments":{log.segments}')
         parts.append(f'"end":{log.end}')
         if command.ended:
             parts.append(f'"last":"{encode_terminal(command.terminal)}"')
@@ -154,6 +154,5 @@ def _identity(command: Command) -> str:
 
 def _entry(command: Command) -> str:
     command.told_segments = command.log.segments
-    segments = compact(command.log.segments)
-    where = f'"end":{command.log.end},"segments":{segments}'
+    where = f'"end":{command.log.end},"segments":{command.log.segments}'
     return f'{{"id":"{command.process_id}",{_identity(command)},{where}}}'

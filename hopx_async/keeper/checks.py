@@ -30,7 +30,9 @@ def id_of(message: dict[str, Any]) -> str:
 
 def problem_with_request(message: dict[str, Any]) -> Problem | None:
     """Return the first thing wrong with an agent's request, or None."""
-    op = message.get("op")
+    op, rid = message.get("op"), message.get("rid")
+    if not isinstance(rid, int):
+        return Problem("rid", rid, "a request has a number")
     if op == "start":
         return _problem_with_start(message)
     problem = problem_with_id(message.get("id"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import select
 import signal
 import time
@@ -44,6 +45,7 @@ READ_BYTES = 1024 * 1024
 _HOT_READ = 32 * 1024
 _F_SETPIPE_SZ = 1031
 _REMEMBERED_SIGNALS = 64
+_NO_CODE = '"exit_code":null,"signal":"{}"'
 
 
 class Pipe:
@@ -262,11 +264,10 @@ class Command:
             return
         if self._timer is not None:
             self._timer.cancel()
-        outcome = self._exit()
-        ok = outcome["reason"] == "exited" and outcome["exit_code"] == 0
-        self.outcome = text = compact(outcome)
+        ok, text = self._exit()
+        self.outcome = text
         if not ok and (tail := self.log.tail()):
-            text = compact({**outcome, "tail": _encode_tail(tail)})
+            text = f'{text[:-1]},"tail":{compact(_encode_tail(tail))}}}'
         self.terminal = self.log.append(records.EXITED, text.encode("ascii"))
         if self.log.stuck:
             self._pause()
@@ -278,26 +279,28 @@ class Command:
         self.log.close()
         self.host.ended(self)
 
-    def _exit(self) -> dict[str, object]:
+    def _exit(self) -> tuple[bool, str]:
+        """Return whether all is well, and the exit as JSON (not by the encoder: it is dear)."""
         code = os.waitstatus_to_exitcode(self.status)
         exit_code = code if code >= 0 else None
         name = _signal_name(-code) if code < 0 else None
-        usage = self.usage
-        return {
-            "exit_code": exit_code,
-            "signal": name,
-            "reason": lifecycle.reason_for(self.cause, exit_code, name),
-            "started_at": self.spawned.started_at,
-            "ended_at": self._ended_at,
-            "duration": round(self.duration, 6),
-            "survivors": self.host.count_survivors(self),
-            "errno": None,
-            "filename": None,
-            "usage": {
-                "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 6),
-                "max_rss_bytes": usage.ru_maxrss * 1024,
-            },
-        }
+        reason = lifecycle.reason_for(self.cause, exit_code, name)
+        ended = f'"exit_code":{code},"signal":null' if code >= 0 else _NO_CODE.format(name)
+        return reason == "exited" and code == 0, (
+            f'{{{ended},"reason":"{reason}","started_at":{self.spawned.started_at!r},'
+            f'"ended_at":{self._ended_at!r},"duration":{self.duration:.6f},'
+            f'"survivors":{self.host.count_survivors(self)},"errno":null,"filename":null,'
+            f'"usage":{_usage(self.usage)}}}'
+        )
+
+
+def _usage(usage: struct_rusage) -> str:
+    # Until it executes its program, a leader shares the keeper's memory, and the kernel
+    # counts that as the leader's. So a peak that is not above the keeper's says nothing.
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = usage.ru_maxrss * 1024 if usage.ru_maxrss > ours else "null"
+    seconds = usage.ru_utime + usage.ru_stime
+    return f'{{"cpu_seconds":{seconds:.6f},"max_rss_bytes":{peak}}}'
 
 
 def started_payload(spawned: Spawned, boot_id: str) -> bytes:

@@ -122,7 +122,7 @@ class Desk:
         if self.agent is not None:
             self.agent.refuse(rid, code, message, **data)
 
-    def _reply(self, rid: object, ok: dict[str, object]) -> None:
+    def _reply(self, rid: int, ok: str) -> None:
         if self.agent is not None:
             self.agent.reply(rid, ok)
 
@@ -133,7 +133,7 @@ class Desk:
             return
         number = getattr(signal, message["name"])
         delivered = command.signal(message["signal_id"], number, message.get("cause"))
-        self._reply(message["rid"], {"delivered": delivered})
+        self._reply(message["rid"], f'{{"delivered":{compact(delivered)}}}')
 
     def _kill(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])
@@ -141,7 +141,7 @@ class Desk:
             command.blame("killed")
 
         def done(left: list[tuple[int, str]]) -> None:
-            self._reply(message["rid"], {"survivors": left, "means": "ancestry"})
+            self._reply(message["rid"], compact({"survivors": left, "means": "ancestry"}))
 
         self._keeper.killer.kill(message["id"], message["grace"], done)
 
@@ -164,7 +164,7 @@ class Desk:
         else:
             self._run(rid, log, spec, message)
 
-    def _run(self, rid: object, log: Log, spec: str, message: Message) -> None:
+    def _run(self, rid: int, log: Log, spec: str, message: Message) -> None:
         public = message["public"]
         kinds = [records.STDOUT] if public.get("merge_stderr") else [records.STDOUT, records.STDERR]
         pipes: list[tuple[int, int]] = []
@@ -193,7 +193,7 @@ class Desk:
 
     def _started(
         self,
-        rid: object,
+        rid: int,
         log: Log,
         spec: str,
         spawned: Spawned,
@@ -205,23 +205,17 @@ class Desk:
             # Somebody may empty the pipe behind our back (cat /dev/stdout): never block.
             os.set_blocking(fd, False)
         log.append(records.STARTED, started_payload(spawned, self._keeper.boot_id))
-        command = Command(
-            self._keeper, log, spec, spawned, outputs=outputs, timeout=timeout
-        )
+        command = Command(self._keeper, log, spec, spawned, outputs=outputs, timeout=timeout)
         self._keeper.commands[log.process_id] = command
         self._keeper.leaders[spawned.pid] = command
         self._keeper.orphans.expect(log.process_id, spawned.pid, spawned.mark)
         self._keeper.index.add(start_line(log.process_id, spec, spawned.pid, spawned.started_at))
         if self.agent is not None:
             self.agent.changed(command, new=True)
-        started: dict[str, object] = {
-            "pid": spawned.pid,
-            "started_at": spawned.started_at,
-            "created": True,
-        }
-        self._reply(rid, started)
+        started = f'"pid":{spawned.pid},"started_at":{spawned.started_at!r},"created":true'
+        self._reply(rid, f"{{{started}}}")
 
-    def _spawn_failed(self, rid: object, log: Log, spec: str, number: int, filename: str) -> None:
+    def _spawn_failed(self, rid: int, log: Log, spec: str, number: int, filename: str) -> None:
         outcome = compact(failed_exit(number, filename))
         record = log.append(records.EXITED, outcome.encode("ascii"))
         log.close()

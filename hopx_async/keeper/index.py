@@ -17,7 +17,9 @@ __all__ = ["Index", "end_line", "start_line"]
 def start_line(process_id: str, spec: str, pid: int | None, started_at: float | None) -> str:
     """Return the line of a command that was started, or could not be (then without pid)."""
     head = f'{{"id":"{process_id}","spec":{spec}'
-    return f'{head},"pid":{compact(pid)},"started_at":{compact(started_at)}}}'
+    if pid is None:
+        return f'{head},"pid":null,"started_at":null}}'
+    return f'{head},"pid":{pid},"started_at":{compact(started_at)}}}'
 
 
 def end_line(process_id: str, end: int, size: int, outcome: str) -> str:

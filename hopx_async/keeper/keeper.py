@@ -236,6 +236,8 @@ def main(arguments: list[str]) -> int:
     keeper = Keeper(Loop(), sock, config)
     # What was made so far stays for good: collections need not look at it again.
     gc.freeze()
+    # Commands leave no cycles behind; looking for them at each seven hundredth object is vain.
+    gc.set_threshold(50_000, 20, 100)
     keeper.run()
     return 0
 

@@ -132,7 +132,7 @@ def boot_id() -> str:
 
 
 def _names(directory: str) -> list[str]:
-    return os.listdir(directory)  # noqa: PTH208  # pathlib would double the time to start
+    return os.listdir(directory)  # pathlib would double the time to start
 
 
 def _read(path: str) -> bytes | None:

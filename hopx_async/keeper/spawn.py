@@ -103,7 +103,7 @@ class Spawner:
         try:
             spawned = self._search(arguments, env, actions)
             spawned.mark = mark
-            return spawned  # noqa: TRY300  # nothing of the above may be left out
+            return spawned  # nothing of the above may be left out
         finally:
             if self._files != self._many_files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
@@ -131,7 +131,7 @@ class Spawner:
             try:
                 if path is not program:
                     # Cheaper than a process that finds nothing to execute.
-                    os.stat(path)  # noqa: PTH116  # a string is all there is, and enough
+                    os.stat(path)  # a string is all there is, and enough
                 return self._execute(path, arguments, env, actions)
             except OSError as error:
                 last_error = error.errno or errno.ENOENT

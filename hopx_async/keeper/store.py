@@ -67,9 +67,11 @@ class Store:
     def fd_of(self, log: Log) -> int:
         """Return a descriptor of the current segment of *log*."""
         fd = self._open.pop(log, -1)
-        if fd < 0:
+        if fd >= 0:
+            self._open[log] = fd
+        else:
             fd = self.open_segment(records.segment_name(log.process_id, log.segments[-1]))
-        self.keep(log, fd)
+            self.keep(log, fd)
         return fd
 
     def open_segment(self, name: str) -> int:
@@ -96,7 +98,7 @@ class Store:
 
     def names(self) -> list[str]:
         """Return the names of all files in the directory."""
-        return os.listdir(self._dir)  # noqa: PTH208  # relative to a descriptor
+        return os.listdir(self._dir)  # relative to a descriptor
 
     # Full disks.
 

@@ -12,7 +12,6 @@ asking fall off; log bytes below the cursor fall away; credit bounds what is buf
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from hopx_async.errors import (
@@ -22,10 +21,11 @@ from hopx_async.errors import (
     RemoteProtocolError,
 )
 from hopx_async.protocol import wire
+from hopx_async.protocol.budget import Holders
 from hopx_async.protocol.cursor import START, Position
 from hopx_async.protocol.events import Event, EventReader, exit_event
 from hopx_async.protocol.records import TERMINAL_KINDS, RecordError, RecordReader
-from hopx_async.protocol.subscription import FIRST_WINDOW, Asking, Subscription
+from hopx_async.protocol.subscription import Asking, Subscription
 
 __all__ = ["BUDGET", "LAST_WINDOW", "Link", "News"]
 
@@ -57,8 +57,7 @@ class Link:
         self._askings: dict[int, Asking] = {}
         self._live: dict[Subscription, None] = {}
         self._outbox: dict[int, wire.Outbox] = {}
-        # Those that hold bytes, the one idle longest first.
-        self._holders: OrderedDict[Subscription, EventReader] = OrderedDict()
+        self._holders: Holders[Subscription] = Holders()
         self.buffered = 0
 
     # Connections.
@@ -136,6 +135,7 @@ class Link:
             for control in wire.decode_agent(frame):
                 self._receive_control(control, news)
         else:
+            self._holders.next_frame()
             for ask, offset, data in wire.pieces(frame):
                 asking = self._askings.get(ask)
                 # Late frames of an old asking fall off here.
@@ -178,7 +178,7 @@ class Link:
             )
         self.buffered += reader.feed(offset, data)
         if reader.pending:
-            self._holders.setdefault(subscription, reader)
+            self._holders.received(subscription)
 
     def _receive_fate(self, subscription: Subscription, offset: int, data: bytes) -> None:
         process_id = subscription.process_id
@@ -242,14 +242,14 @@ class Link:
 
     def _read(self, subscription: Subscription, reader: EventReader) -> Event | None:
         before = reader.pending
+        event = None
         try:
-            return reader.read()
+            event = reader.read()
         finally:
-            self.buffered += reader.pending - before
-            if reader.pending:
-                self._holders.move_to_end(subscription)
-            else:
-                self._holders.pop(subscription, None)
+            left = reader.pending
+            self.buffered += left - before
+            self._holders.looked(subscription, took=event is not None, empty=not left)
+        return event
 
     def _grant(self, subscription: Subscription, reader: EventReader) -> None:
         for asking in subscription._askings:
@@ -263,14 +263,12 @@ class Link:
                 self._send(asking.feed, wire.Credit(asking.ask, asking.granted))
 
     def _keep_budget(self, news: News) -> None:
-        while self.buffered > self._budget and len(self._holders) > 1:
-            subscription, reader = self._holders.popitem(last=False)
-            self.buffered -= reader.pending
-            reader.rewind()
+        while self.buffered > self._budget:
+            subscription = self._holders.give_way()
+            if subscription is None:
+                return
+            self.buffered -= subscription._park()
             self._leave(subscription)
-            subscription._window = FIRST_WINDOW
-            subscription._over = False
-            subscription.parked = True
             # Whoever waits with half a record has to ask again.
             news.subscriptions.add(subscription)
 
@@ -303,7 +301,7 @@ class Link:
         if subscription.done and subscription._reader is not None:
             self.buffered -= subscription._reader.pending
             subscription._reader.drop()
-            self._holders.pop(subscription, None)
+            self._holders.remove(subscription)
         self._leave(subscription)
 
     def _send(self, feed: int, control: wire.ClientControl) -> None:

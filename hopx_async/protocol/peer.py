@@ -191,13 +191,13 @@ class Peer:
             share = max(_LEAST_TURN, wire.MAX_DATA_BYTES // (len(self._turns) + 1))
             piece = self._piece(asked, min(share, room - wire.PIECE.size))
             if piece is None:
-                self._wait(asked)
+                self._defer(asked)
                 continue
             offset, data = piece
             taken += (wire.PIECE.pack(asked.ask, offset, len(data)), data)
             room -= wire.PIECE.size + len(data)
             self._settle(asked, offset + len(data), len(data))
-        return b"".join(taken) if taken else None
+        return b"".join(taken) if taken else self._outbox.next_frame()
 
     def _piece(self, asked: _Asked, limit: int) -> tuple[int, bytes] | None:
         if asked.output:
@@ -220,8 +220,7 @@ class Peer:
         """Give *asked* a turn if there is something for it, else let it wait."""
         end = self._logs.end(asked.process_id)
         if end is None:
-            self._forget(asked.ask)
-            self._refuse(asked.ask, CommandNotFound(asked.process_id))
+            self._defer(asked)
         elif asked.queued or (asked.output and asked.sent >= asked.total):
             return  # it has its turn, or credit will bring it back
         elif end > asked.offset if asked.output else self._logs.over(asked.process_id):
@@ -229,10 +228,15 @@ class Peer:
             self._turns.append(asked)
             self._tidy()
         else:
-            self._wait(asked)
+            self._defer(asked)
 
-    def _wait(self, asked: _Asked) -> None:
-        self._waiting.setdefault((asked.process_id, asked.output), {})[asked.ask] = asked
+    def _defer(self, asked: _Asked) -> None:
+        """Let *asked* wait for news, unless its command is not known any more."""
+        if self._logs.end(asked.process_id) is None:
+            self._forget(asked.ask)
+            self._refuse(asked.ask, CommandNotFound(asked.process_id))
+        else:
+            self._waiting.setdefault((asked.process_id, asked.output), {})[asked.ask] = asked
 
     # Bookkeeping.
 

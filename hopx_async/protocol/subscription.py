@@ -102,6 +102,16 @@ class Subscription:
         self.done = True
         self._link._forget(self)
 
+    def _park(self) -> int:
+        """Drop what arrived and was not taken, and return how many bytes that was."""
+        dropped = self.buffered
+        if self._reader is not None:
+            self._reader.rewind()
+        self._window = FIRST_WINDOW
+        self._over = False
+        self.parked = True
+        return dropped
+
     def _lose(self) -> Lost:
         cursor = print_cursor(self.process_id, self.position)
         at = 0.0 if self._reader is None else self._reader.at

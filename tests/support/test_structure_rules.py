@@ -42,6 +42,7 @@ def module(directory: Path, name: str, source: str) -> Module:
             "if TYPE_CHECKING:\n    from hopx_async.handle import CommandHandle",
         ),
         ("hopx_async.cli", "from hopx_async.testing import memory"),
+        ("hopx_async.protocol.records", "from hopx_async.errors import HopxError"),
     ],
 )
 def test_an_import_upward_or_across_is_found(tmp_path: Path, name: str, source: str) -> None:
@@ -58,6 +59,7 @@ def test_an_import_upward_or_across_is_found(tmp_path: Path, name: str, source: 
         ("hopx_async.transport.base", "from hopx_async import __version__\nimport aiohttp"),
         ("hopx_async.handle", "from hopx_async.sandbox import Sandbox"),
         ("hopx_async.cli", "import hopx_async as hopx"),
+        ("hopx_async.model", "from hopx_async.protocol import records"),
     ],
 )
 def test_an_import_downward_or_inside_is_none(tmp_path: Path, name: str, source: str) -> None:

@@ -33,9 +33,7 @@ def agent_of() -> MemoryAgent:
 
 
 @asynccontextmanager
-async def opened(
-    agent: MemoryAgent, *, give_up_after: float = 300.0
-) -> AsyncIterator[Sandbox]:
+async def opened(agent: MemoryAgent, *, give_up_after: float = 300.0) -> AsyncIterator[Sandbox]:
     """Open a sandbox on *agent*."""
     async with memory(agent=agent, give_up_after=give_up_after) as sandbox:
         yield sandbox

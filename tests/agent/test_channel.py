@@ -1,0 +1,146 @@
+"""Tests of hopx_async.agent.channel."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from hopx_async.agent import channel as channels
+from hopx_async.agent.channel import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import pytest
+
+
+class Owner:
+    """What a channel hands over, and the other end of its socket."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.ends: list[str] = []
+        self.arrived = asyncio.Event()
+        self.channel = Channel(self.take, self.end)
+        ours, self.other = socket.socketpair()
+        self.other.setblocking(False)
+        self.sock = ours
+
+    def take(self, line: bytes) -> None:
+        self.lines.append(line)
+        self.arrived.set()
+        if line == b"bad":
+            raise ValueError("bad")
+
+    def end(self, reason: str) -> None:
+        self.ends.append(reason)
+        self.arrived.set()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(self.lines) + len(self.ends) < count:
+                self.arrived.clear()
+                await self.arrived.wait()
+
+
+@asynccontextmanager
+async def owning() -> AsyncIterator[Owner]:
+    owner = Owner()
+    await owner.channel.open(owner.sock)
+    try:
+        yield owner
+    finally:
+        owner.channel.close()
+        owner.other.close()
+        await asyncio.sleep(0)
+
+
+async def send(owner: Owner, data: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(owner.other, data)
+
+
+async def test_lines_arrive_whole_however_they_are_cut() -> None:
+    """A line is handed over once its newline has come, several at once in order."""
+    async with owning() as owner:
+        for piece in (b"on", b"e\ntw", b"o", b"\nthree\n\nfo", b"ur\n"):
+            await send(owner, piece)
+        await owner.until(5)
+
+        assert owner.lines == [b"one", b"two", b"three", b"", b"four"]
+
+
+async def test_held_lines_wait_for_the_release() -> None:
+    """Lines behind the one that held the channel come after release, none is lost."""
+    async with owning() as owner:
+
+        def take(line: bytes) -> None:
+            owner.take(line)
+            if line == b"hold":
+                owner.channel.hold()
+
+        owner.channel._on_line = take
+        await send(owner, b"hold\nafter\nhold\nlast\n")
+        await owner.until(1)
+        assert owner.lines == [b"hold"]
+
+        owner.channel.release()
+        assert owner.lines == [b"hold", b"after", b"hold"]
+
+        owner.channel.release()
+        assert owner.lines[3:] == [b"last"]
+
+
+async def test_a_line_that_is_none_ends_the_channel() -> None:
+    """A line that the owner cannot read ends the channel, and nothing behind it is taken."""
+    async with owning() as owner:
+        await send(owner, b"good\nbad\nmore\n")
+        await owner.until(3)
+
+        assert owner.lines == [b"good", b"bad"]
+        assert len(owner.ends) == 1
+
+
+async def test_a_line_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line longer than the bound ends the channel."""
+    monkeypatch.setattr(channels, "MAX_LINE", 10)
+    async with owning() as owner:
+        await send(owner, b"x" * 11)
+        await owner.until(1)
+
+        assert owner.ends == ["a line of more than 10 bytes"]
+
+
+async def test_the_end_of_the_other_side_is_told_once() -> None:
+    """The owner hears once that the other side has gone."""
+    async with owning() as owner:
+        owner.other.close()
+        await owner.until(1)
+
+        assert owner.ends == ["the other side has gone"]
+
+
+async def test_an_own_close_is_not_told() -> None:
+    """Closing a channel calls nobody, twice neither."""
+    async with owning() as owner:
+        owner.channel.close()
+        owner.channel.close()
+        await asyncio.sleep(0)
+
+        assert owner.ends == []
+
+
+async def test_room_waits_until_the_other_side_reads() -> None:
+    """Sending much makes room() wait, and reading it lets it return."""
+    async with owning() as owner:
+        await owner.channel.room()
+        owner.channel.send(b"x" * 8_000_000)
+        waiting = asyncio.create_task(owner.channel.room())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+
+        received = 0
+        while received < 8_000_001:
+            received += len(await asyncio.get_running_loop().sock_recv(owner.other, 1 << 20))
+        await waiting
