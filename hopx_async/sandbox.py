@@ -7,7 +7,7 @@ from typing import Any, Protocol, Self
 
 from hopx_async.client import AgentClient
 from hopx_async.commands import Commands
-from hopx_async.model import Capabilities, CommandInfo, Exit
+from hopx_async.model import Capabilities, CommandInfo, Exit, refuse
 from hopx_async.protocol import lifecycle
 
 __all__ = ["Lease", "Sandbox"]
@@ -16,8 +16,11 @@ __all__ = ["Lease", "Sandbox"]
 class Lease(Protocol):
     """What a provider holds for a sandbox: how it ends."""
 
-    async def release(self) -> None:
-        """End what this use of the sandbox owns; what is detached goes on."""
+    async def release(self, grace: float | None) -> None:
+        """End what this use of the sandbox owns; what is detached goes on.
+
+        Called again while it runs, with another *grace*, that one counts from then on.
+        """
 
     async def kill(self) -> None:
         """End the sandbox itself."""
@@ -39,6 +42,7 @@ class Sandbox:
         self._client = client
         self._lease = lease
         self._closed = False
+        self._closing = 0
         self.sandbox_id = client.sandbox_id
         self.commands = Commands(client)
         self.capabilities = capabilities
@@ -77,19 +81,31 @@ class Sandbox:
         await self._lease.kill()
         await self.aclose()
 
-    async def aclose(self) -> None:
+    async def aclose(self, *, grace: float | None = None) -> None:
         """Close it: what is not detached ends (TERM, grace, KILL), then the connection.
 
-        From any task, in any order, any number of times. Bounded, and shielded
-        from cancellation.
+        From any task, in any order, any number of times; a call while another
+        runs waits for the same end. Bounded, and shielded from cancellation.
+
+        Args:
+            grace: Seconds between TERM and KILL, None for what the door was given. A second
+                call with 0 is how to lose patience with the first.
+
+        Raises:
+            InvalidArgument: If *grace* is negative or not finite.
         """
         self._client.check()
+        if grace is not None:
+            refuse(lifecycle.problem_with_grace(grace))
         if self._closed:
             return
-        self._closed = True
+        self._closing += 1
         try:
-            await self._lease.release()
+            await self._lease.release(grace)
         finally:
+            self._closing -= 1
+            if not self._closing:
+                self._closed = True
             await self._client.aclose()
 
     async def __aenter__(self) -> Self:

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from hopx_async.agent.calls import Calls, fault
-from hopx_async.errors import HopxError, RateLimited, RemoteProtocolError
+from hopx_async.errors import ApiError, HopxError, RateLimited, RemoteProtocolError
 from hopx_async.protocol import wire
 from hopx_async.protocol.peer import LogSource, Peer
 
@@ -71,7 +71,7 @@ class Connections:
             max_msg_size=wire.MAX_CONTROL_BYTES,
         )
         if not socket.can_prepare(request):
-            raise RemoteProtocolError("this address speaks websocket only")
+            raise ApiError("this address speaks websocket only", status=426)
         connection = Connection(socket, self._calls, Peer(self._logs, sandbox=self._sandbox_id))
         self._open.add(connection)
         try:

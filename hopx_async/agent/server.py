@@ -262,7 +262,7 @@ class _Process:
     async def _serve(self, agent: Agent, listen: socket.socket, keeper: socket.socket) -> None:
         await agent.serve(listen, keeper)
         self._root.send(b'{"op":"ready"}')
-        await self._stop
+        await asyncio.shield(self._stop)  # this task is cancelled, the wish is not
 
     def _status(self, agent: Agent, serving: asyncio.Task[None]) -> int:
         if self._stop.done():

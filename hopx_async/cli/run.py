@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import anyio
 
@@ -22,6 +23,7 @@ __all__ = ["INTERRUPTED", "LineCutter", "exit_status", "run_all"]
 #: The shell's word for a program that Ctrl-C ended.
 INTERRUPTED = 130
 _TIMED_OUT, _NOT_STARTED, _LOST = 124, 127, 125
+_CAUGHT = (signal.SIGINT, signal.SIGTERM)
 # A line longer than this is printed in pieces.
 _MAX_LINE = 64 * 1024
 
@@ -44,13 +46,14 @@ async def run_all(
         except SpawnError as error:
             fates[index] = error
 
-    with _interruptible() as scope:
-        with scope:
-            async with local(workspace=Path.cwd()) as sandbox:
+    with _Interruption() as interruption:
+        async with local(workspace=Path.cwd()) as sandbox:
+            interruption.sandbox = sandbox
+            with interruption.scope:
                 async with anyio.create_task_group() as group:
                     for index in range(len(commands)):
                         group.start_soon(follow, sandbox, index)
-    if scope.cancelled_caught:
+    if interruption.scope.cancelled_caught:
         print("interrupted: all commands are ended", file=sys.stderr)
         return INTERRUPTED
     for index, (command, fate) in enumerate(zip(commands, fates, strict=True)):
@@ -117,19 +120,36 @@ class LineCutter:
             self._rest = b""
 
 
-@contextmanager
-def _interruptible() -> Iterator[anyio.CancelScope]:
-    """Turn SIGINT and SIGTERM into the cancellation of a scope, so that blocks are left in order."""
-    scope = anyio.CancelScope()
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGINT, signal.SIGTERM)
-    for number in caught:
-        loop.add_signal_handler(number, scope.cancel)
-    try:
-        yield scope
-    finally:
-        for number in caught:
+class _Interruption:
+    """SIGINT and SIGTERM as the cancellation of a scope; a second one loses patience."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.sandbox: Sandbox | None = None
+        self._count = 0
+        self._closing: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number in _CAUGHT:
+            loop.add_signal_handler(number, self._caught)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        for number in _CAUGHT:
             loop.remove_signal_handler(number)
+
+    def _caught(self) -> None:
+        self._count += 1
+        self.scope.cancel()
+        if self._count == 2 and self.sandbox is not None:
+            self._closing = asyncio.create_task(self.sandbox.aclose(grace=0))
 
 
 def _shortened(command: str) -> str:

@@ -3,3 +3,5 @@
 They use the standard library, ``protocol.records`` and ``protocol.lifecycle``, and nothing
 else of ours, so that they start fast, stay small and do not die of somebody else's fault.
 """
+
+__all__: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import json
 import os
 import select
@@ -21,6 +22,8 @@ MAX_LINE = 16 * 1024 * 1024
 #: With more than this unsent, a channel takes no more requests until its peer has read.
 HIGH_WATER = 1024 * 1024
 _READ = 256 * 1024
+# Room for the descriptors that come with one read.
+_CONTROL = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 
 compact = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -147,14 +150,16 @@ class Channel:
 
     def _read(self) -> None:
         try:
-            data, fds, _flags, _address = socket.recv_fds(
-                self._sock, _READ, 4, socket.MSG_CMSG_CLOEXEC
-            )
+            # socket.recv_fds would drop the flag, and commands would inherit what came.
+            data, control, _, _ = self._sock.recvmsg(_READ, _CONTROL, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return
         except OSError:
-            data, fds = b"", []
-        self._fds += fds
+            data, control = b"", []
+        for _, _, packed in control:
+            fds = array.array("i")
+            fds.frombytes(packed[: len(packed) // fds.itemsize * fds.itemsize])
+            self._fds += fds
         if not data:
             self._end()
             return

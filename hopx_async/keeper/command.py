@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hopx_async.keeper.loop import Loop, Timer
     from hopx_async.keeper.spawn import Spawned
 
-    class Host(Protocol):
+    class _Host(Protocol):
         """What a command needs of its keeper."""
 
         loop: Loop
@@ -118,7 +118,7 @@ class Command:
 
     def __init__(
         self,
-        host: Host,
+        host: _Host,
         log: Log,
         spec: str,
         spawned: Spawned,

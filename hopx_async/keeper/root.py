@@ -76,6 +76,9 @@ def main(
                 return 0
             options.take_config(config[0])
             said = config[1]
+            if options.detached and os.fork():
+                # The one that goes on is nobody's child: whoever started it need not wait for it.
+                os._exit(0)
         options.check()
         state = StateDir(options.state_dir)
         _make_workspace(options.workspace or state.file("workspace"))

@@ -39,6 +39,8 @@ class Store:
         segment_bytes: int = records.SEGMENT_BYTES,
         retention_bytes: int = records.RETENTION_BYTES,
     ) -> None:
+        # Retention frees whole segments: a small one is made of small ones.
+        segment_bytes = min(segment_bytes, retention_bytes // 4)
         self.segment_bytes = max(records.BLOCK, segment_bytes // records.BLOCK * records.BLOCK)
         self.retention_bytes = retention_bytes
         #: Logs that wait for room; their owners retry them.

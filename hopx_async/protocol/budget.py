@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["PATIENCE", "Holders"]
 
@@ -31,14 +34,16 @@ class Holders(Generic[T]):
     def __len__(self) -> int:
         return len(self._held)
 
-    def next_frame(self) -> None:
-        """Note that a frame has come: time, as far as it is known here."""
-        self._frames += 1
-
     def received(self, holder: T) -> None:
-        """Note that bytes came for *holder*."""
+        """Note that *holder* got bytes."""
         self._held.setdefault(holder)
-        self._rung.setdefault(holder, self._frames)
+
+    def rung(self, holders: Iterable[T]) -> None:
+        """Note that a frame gave *holders* reason to look. Frames are the only clock here."""
+        self._frames += 1
+        for holder in holders:
+            if holder in self._held:
+                self._rung.setdefault(holder, self._frames)
 
     def looked(self, holder: T, *, took: bool, empty: bool) -> None:
         """Note that *holder* looked, whether it took something, and whether nothing is left."""

@@ -135,14 +135,14 @@ class Link:
             for control in wire.decode_agent(frame):
                 self._receive_control(control, news)
         else:
-            self._holders.next_frame()
             for ask, offset, data in wire.pieces(frame):
                 asking = self._askings.get(ask)
                 # Late frames of an old asking fall off here.
                 if asking is not None and asking.feed == feed:
                     self._receive_data(asking, offset, data)
                     news.subscriptions.add(asking.subscription)
-            self._keep_budget(news)
+        self._holders.rung(news.subscriptions)
+        self._keep_budget(news)
         return news
 
     def _receive_control(self, control: wire.AgentControl, news: News) -> None:

@@ -146,20 +146,21 @@ class _LocalLease:
         try:
             announced = await self._root.announced()
         except BusyError:
+            root, self._root = self._root, None
+            root.leave()
             if not self._detached:
                 raise
-            self._root = None
             return await anyio.to_thread.run_sync(self._find)
         return announced["url"], announced["token"]
 
-    async def release(self) -> None:
+    async def release(self, grace: float | None) -> None:
         """End the agent with its commands; leave it running if it is detached."""
         if self._root is None:
             return
         if self._detached:
             self._root.leave()
         else:
-            await self._end(self._grace)
+            await self._end(self._grace if grace is None else grace)
 
     async def kill(self) -> None:
         """End the agent with its commands, detached or not."""
@@ -174,10 +175,10 @@ class _LocalLease:
             await self._end(0.0)
 
     async def _end(self, grace: float) -> None:
-        root, self._root = self._root, None
-        if root is None:
+        if self._root is None:
             return
-        await root.stop(grace)
+        await self._root.stop(grace)
+        self._root = None
         if self._home is not None:
             # The root has done it, unless it was killed.
             home = self._home

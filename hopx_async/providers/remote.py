@@ -77,7 +77,7 @@ def _check_seconds(parameter: str, value: float) -> None:
 class _Elsewhere:
     """The lease of an agent that is not ours to end."""
 
-    async def release(self) -> None:
+    async def release(self, grace: float | None) -> None:
         """Leave everything as it is."""
 
     async def kill(self) -> None:

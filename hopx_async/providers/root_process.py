@@ -32,15 +32,20 @@ class RootProcess:
     cause, the root ends its commands and goes.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], lifeline: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], lifeline: int, *, detached: bool) -> None:
         self._process = process
         self._lifeline: int | None = lifeline
+        self._detached = detached
+        # The root's own pid: a detached one is not the process that was started.
+        self._pid = process.pid
 
     @classmethod
     async def start(cls, state: Path, config: dict[str, Any]) -> Self:
         """Start a root on a state directory. Cancelling it leaves nothing behind."""
+        spawned: list[Self] = []
         with anyio.CancelScope(shield=True):  # a spawn takes milliseconds
-            return await anyio.to_thread.run_sync(cls._spawn, state, config)
+            spawned.append(await anyio.to_thread.run_sync(cls._spawn, state, config))
+        return spawned[0]
 
     @classmethod
     def _spawn(cls, state: Path, config: dict[str, Any]) -> Self:
@@ -62,7 +67,7 @@ class RootProcess:
             raise
         finally:
             os.close(theirs)
-        root = cls(process, ours)
+        root = cls(process, ours, detached=bool(config.get("detached")))
         root._tell(config)
         return root
 
@@ -81,6 +86,7 @@ class RootProcess:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), stdout
         )
+        line = b""
         try:
             with anyio.fail_after(START_SECONDS):
                 line = await reader.readline()
@@ -94,23 +100,35 @@ class RootProcess:
         if not isinstance(said, dict) or "error" in said:
             await self._exited()
             raise self._refusal(said)
+        if self._detached:
+            await self._exited()
+            self._pid = int(said["pid"])
         return said
 
     def leave(self) -> None:
-        """Let go of a detached root: it goes on without this process."""
+        """Let go: a detached root goes on without this process, one that is gone is forgotten."""
         self._close_lifeline()
 
     async def stop(self, grace: float) -> None:
-        """End it: commands first, then itself; killed if it does not end in time. Shielded."""
+        """End it: commands first, then itself; killed if it does not end in time. Shielded.
+
+        Called again while it ends, the new *grace* counts from then on.
+        """
+        self._tell({"stop": {"grace": grace}})
         with anyio.CancelScope(shield=True):
-            self._tell({"stop": {"grace": grace}})
-            self._close_lifeline()
             with anyio.move_on_after(grace + _STOP_SECONDS) as scope:
-                await self._exited()
+                await self._ended()
             if scope.cancelled_caught:
-                # The keepers see its end and end their commands themselves.
-                self._process.kill()
-                await self._exited()
+                # The keeper sees its end and ends its commands itself.
+                os.kill(self._pid, signal.SIGKILL)
+                await self._ended()
+        self._close_lifeline()
+
+    async def _ended(self) -> None:
+        if self._detached and self._pid != self._process.pid:
+            await _wait_for_pid(self._pid)
+        else:
+            await self._exited()
 
     async def _exited(self) -> int:
         if self._process.poll() is None:

@@ -36,7 +36,7 @@ from hopx_async.protocol.events import Event, Exited, Started, Stderr, Stdout
 from hopx_async.sandbox import Sandbox
 from hopx_async.testing.memory import ScriptedCommand
 
-__all__ = ["CHECKS", "SCRIPTS", "Check"]
+__all__ = ["CHECKS", "SCRIPTS", "Check", "a_cancelled_run_leaves_nothing", "a_cancelled_start_leaves_nothing", "a_program_that_is_not_there_is_told", "a_reader_that_never_reads_delays_nobody", "a_time_limit_ends_the_command", "commands_are_listed", "events_are_whole_and_in_order", "every_cursor_resumes", "leaving_a_stream_loses_nothing", "output_does_not_wait", "reading_can_be_cancelled", "results_are_whole", "signals_reach_the_command", "starting_is_idempotent", "two_readers_of_one_stream_are_refused", "unknown_things_are_told", "wait_can_be_cancelled"]
 
 Check = Callable[[Sandbox], Awaitable[None]]
 

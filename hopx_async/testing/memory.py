@@ -27,7 +27,7 @@ from hopx_async.sandbox import Sandbox
 from hopx_async.testing.memory_commands import MemoryCommands, Script, ScriptedCommand
 from hopx_async.transport.base import Channel, Transport
 
-__all__ = ["MemoryAgent", "MemoryTransport", "ScriptedCommand", "memory"]
+__all__ = ["MemoryAgent", "MemoryChannel", "MemoryTransport", "ScriptedCommand", "memory"]
 
 
 def memory(
@@ -233,7 +233,7 @@ class _MemoryLease:
     def __init__(self, agent: MemoryAgent) -> None:
         self._agent = agent
 
-    async def release(self) -> None:
+    async def release(self, grace: float | None) -> None:
         await self._agent.aclose()
 
     async def kill(self) -> None:

@@ -67,10 +67,10 @@ async def test_a_grandchild_does_not_hold_back_the_exit() -> None:
 
 async def test_a_daemon_that_hides_is_killed(tmp_path: Path) -> None:
     """Double fork, setsid, no environment, TERM ignored: kill leaves nothing of it."""
-    pid_file = tmp_path / "pid"
-    hidden = f"trap '' TERM; echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; sleep 300"
+    pid_file, hidden = tmp_path / "pid", tmp_path / "hidden"
+    hidden.write_text(f"trap '' TERM; echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; sleep 300")
     script = (
-        f"env -i PATH=$PATH setsid sh -c '(sh -c \"{hidden}\" >/dev/null 2>&1 </dev/null &)'; "
+        f"env -i PATH=$PATH setsid sh -c '(sh {hidden} >/dev/null 2>&1 </dev/null &)'; "
         f"while [ ! -e {pid_file} ]; do sleep 0.05; done; sleep 300"
     )
     async with hopx.local() as sandbox, hopx.local() as other:
@@ -159,6 +159,7 @@ async def test_sandboxes_close_in_any_order() -> None:
         await handle.wait()
 
 
+@pytest.mark.leaves_orphans
 async def test_detached_commands_outlive_the_client(tmp_path: Path) -> None:
     """A detached sandbox is found again by its state directory, with its commands; kill ends it."""
     async with hopx.local(state_dir=tmp_path / "state", detached=True) as sandbox:

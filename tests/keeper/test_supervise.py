@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+import sys
+
+from hopx_async.keeper.supervise import Backoff, Child, child_env, describe_status
+
+
+def test_backoff_gives_up_after_too_many() -> None:
+    """Five deaths within the window are forgiven, with growing delays; the sixth is not."""
+    backoff = Backoff(most=5, window=60.0)
+    delays = [backoff.delay(float(second)) for second in range(6)]
+
+    assert delays[-1] is None
+    assert delays[:5] == sorted(delay for delay in delays if delay is not None)
+
+
+def test_backoff_forgets() -> None:
+    """Deaths further apart than the window never add up."""
+    backoff = Backoff(most=1, window=60.0)
+
+    assert [backoff.delay(second * 61.0) for second in range(10)] == [0.0] * 10
+
+
+def test_child_env_has_no_secrets() -> None:
+    """child_env keeps what Python needs, and nothing of ours or of the user's."""
+    kept = child_env({"PATH": "p", "PYTHONPATH": "q", "HOPX_TOKEN": "t", "AWS_SECRET": "s"})
+
+    assert kept == {"PATH": "p", "PYTHONPATH": "q"}
+
+
+def test_child_inherits_named_descriptors_only() -> None:
+    """A child has the descriptors it is told of, in a session of its own, and no others."""
+    reader, writer = os.pipe()
+    other = os.open("/dev/null", os.O_RDONLY)
+    program = (
+        "import os,sys; fd=int(sys.argv[2]);"
+        "os.write(fd, repr((sys.argv[1], sorted(map(int, os.listdir('/proc/self/fd')))[:-1],"
+        " os.getsid(0) == os.getpid())).encode())"
+    )
+    child = Child([sys.executable, "-c", program], {"out": writer}, {})
+    os.close(writer)
+    _, status = os.waitpid(child.pid, 0)
+    name, fds, own_session = eval(os.read(reader, 4096))  # noqa: S307  # what we just made it write
+    os.close(reader)
+    os.close(other)
+
+    assert status == 0
+    assert name == "--out-fd"
+    assert fds == [0, 1, 2, writer]
+    assert own_session
+    assert not child.alive or child.pid
+
+
+def test_describe_status_is_a_phrase() -> None:
+    """describe_status tells codes from signals."""
+    assert describe_status(3 << 8) == "exited with 3"
+    assert describe_status(9) == "ended by signal 9"
