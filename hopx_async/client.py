@@ -70,7 +70,7 @@ class AgentClient:
         return self._pump.subscribe(process_id, position, output=output)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Forget a reader. Callable from a finalizer in any thread; nothing after the loop's end."""
+        """Forget a reader. May be called by a finalizer in any thread, and after the loop's end."""
         if self._loop.is_closed() or os.getpid() != self._pid:
             return
         if _running_loop() is self._loop:
@@ -114,4 +114,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-

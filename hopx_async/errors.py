@@ -30,7 +30,7 @@ Errors carry data; ``str(error)`` makes the sentence.  None of them is, or
 shadows, a builtin such as ``TimeoutError``.
 """
 
-# ruff: noqa: N818  # the names say what happened; not each of them is called an error
+# the names say what happened; not each of them is called an error
 
 from __future__ import annotations
 

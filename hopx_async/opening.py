@@ -20,9 +20,7 @@ class Closable(Protocol):
 T_co = TypeVar("T_co", bound=Closable, covariant=True)
 
 
-class Opening(
-    Coroutine[Any, Any, T_co], AbstractAsyncContextManager[T_co, None]
-):
+class Opening(Coroutine[Any, Any, T_co], AbstractAsyncContextManager[T_co, None]):
     """A door: ``x = await door(...)`` or ``async with door(...) as x``.
 
     Awaited, the caller ends what it got with ``aclose()``, from any task and in

@@ -26,9 +26,7 @@ class EventStream:
 
     __slots__ = ("__weakref__", "_busy", "_client", "_process_id", "_subscription")
 
-    def __init__(
-        self, client: AgentClient, process_id: str, position: Position = START
-    ) -> None:
+    def __init__(self, client: AgentClient, process_id: str, position: Position = START) -> None:
         self._client = client
         self._process_id = process_id
         self._busy = False

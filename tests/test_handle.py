@@ -119,10 +119,12 @@ async def test_an_agent_that_lost_its_state_is_told() -> None:
 async def test_leaving_the_block_of_a_start_kills() -> None:
     """async with start(...) ends the command when the block is left, by an exception too."""
     async with opened(agent_of()) as sandbox:
+        handles = []
         with pytest.raises(KeyError):
             async with sandbox.commands.start(SLEEP) as handle:
+                handles.append(handle)
                 raise KeyError("x")
-        assert (await handle.wait()).reason == "killed"
+        assert (await handles[0].wait()).reason == "killed"
 
 
 @pytest.mark.parametrize("max_bytes", [0, -1, "many"])

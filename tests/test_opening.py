@@ -39,11 +39,13 @@ async def test_await_gives_the_thing_open() -> None:
 
 async def test_entering_closes_at_the_end() -> None:
     """Leaving the block closes, once, also when it is left by an exception, which arrives bare."""
+    things = []
     with pytest.raises(KeyError):
         async with Opening(make()) as thing:
+            things.append(thing)
             raise KeyError("x")
 
-    assert thing.closed == 1
+    assert [thing.closed for thing in things] == [1]
 
 
 async def test_opening_is_a_coroutine_for_asyncio() -> None:

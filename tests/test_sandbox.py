@@ -66,11 +66,13 @@ async def test_exceptions_arrive_bare() -> None:
 async def test_a_cancelled_block_closes() -> None:
     """A block that is cancelled ends its commands before it is left."""
     agent = agent_of()
+    ids = []
     with anyio.move_on_after(1):
         async with memory(agent=agent) as sandbox:
             handle = await sandbox.commands.start(SLEEP)
+            ids.append(handle.process_id)
             await handle.wait()
-    assert agent.commands[handle.process_id].exit is not None
+    assert agent.commands[ids[0]].exit is not None
 
 
 async def test_kill_ends_the_sandbox() -> None:

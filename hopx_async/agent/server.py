@@ -41,6 +41,8 @@ _BACKLOG = 4096
 _MAX_SOCKETS = 2 * MAX_CONNECTIONS
 # Requests under way at a stop have this many seconds.
 _SHUTDOWN_TIME = 0.5
+# Seconds that the root has to say stop once the keeper has gone.
+_LAST_WORD_TIME = 2.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -252,6 +254,9 @@ class _Process:
         serving = asyncio.create_task(self._serve(agent, listen, keeper))
         try:
             await _first_of(serving, self._stop, agent.ended)
+            if agent.ended.done():
+                # At a stop the keeper goes first, and the root's word is on its way.
+                await asyncio.wait([self._stop], timeout=_LAST_WORD_TIME)
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)

@@ -14,7 +14,5 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in {"typer", "rich", "click"}:
             raise
-        sys.exit(
-            f"hopx-async: the command line needs {error.name}: pip install 'hopx-async[cli]'"
-        )
+        sys.exit(f"hopx-async: the command line needs {error.name}: pip install 'hopx-async[cli]'")
     app()

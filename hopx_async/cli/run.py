@@ -29,7 +29,9 @@ _MAX_LINE = 64 * 1024
 
 
 async def run_all(
-    commands: list[str], *, timeout: float | None  # noqa: ASYNC109  # the far side's limit
+    commands: list[str],
+    *,
+    timeout: float | None,  # noqa: ASYNC109  # the far side's limit
 ) -> int:
     """Run *commands* at once, print their output line by line, and return the exit status.
 

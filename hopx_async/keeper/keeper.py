@@ -223,9 +223,7 @@ def _nobody_asked(_left: list[tuple[int, str]]) -> None:
 def main(arguments: list[str]) -> int:
     """Be the keeper: ``--root-fd N``, and ``--lock-fd N`` of the lock to hold until the end."""
     fds = {name: int(fd) for name, fd in zip(arguments[::2], arguments[1::2], strict=True)}
-    for fd in fds.values():
-        # Inherited on purpose, and to be inherited by nobody else.
-        os.set_inheritable(fd, False)
+    proc.seal_descriptors()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()

@@ -24,7 +24,10 @@ __all__ = [
     "read_stat",
     "scope_of",
     "scope_value",
+    "seal_descriptors",
 ]
+
+_STDERR = 2
 
 SCOPE = "HOPX_SCOPE"
 RLIMIT_LOCKS = 10
@@ -129,6 +132,14 @@ def descendants(pid: int) -> list[int]:
 def boot_id() -> str:
     """Return what tells this boot of the machine from every other."""
     return (_read("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
+
+
+def seal_descriptors() -> None:
+    """Hand none of the descriptors on that whoever started this process let it inherit."""
+    for name in _names("/proc/self/fd"):
+        # The one that the listing itself used is gone.
+        if int(name) > _STDERR and os.path.exists(f"/proc/self/fd/{name}"):
+            os.set_inheritable(int(name), False)
 
 
 def _names(directory: str) -> list[str]:

@@ -41,9 +41,13 @@ class StateDir:
         """
         self.path = _directory(path)
         self.lock_fd = self._lock()
-        self.token = self._kept("token", lambda: secrets.token_urlsafe(_SECRET_BYTES))
-        self.secret = self._kept("secret", lambda: secrets.token_hex(_SECRET_BYTES))
-        os.makedirs(self.file("logs"), mode=0o700, exist_ok=True)
+        try:
+            self.token = self._kept("token", lambda: secrets.token_urlsafe(_SECRET_BYTES))
+            self.secret = self._kept("secret", lambda: secrets.token_hex(_SECRET_BYTES))
+            os.makedirs(self.file("logs"), mode=0o700, exist_ok=True)
+        except BaseException:
+            os.close(self.lock_fd)
+            raise
 
     @property
     def default_sandbox_id(self) -> str:

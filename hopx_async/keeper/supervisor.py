@@ -12,7 +12,7 @@ from hopx_async.keeper.channel import Channel
 from hopx_async.keeper.kill import GIVE_UP_AFTER
 from hopx_async.keeper.loop import Loop
 from hopx_async.keeper.options import Options, RootError, default_env
-from hopx_async.keeper.proc import SCOPE
+from hopx_async.keeper.proc import SCOPE, seal_descriptors
 from hopx_async.keeper.scan import Scanner
 from hopx_async.keeper.state import StateDir
 from hopx_async.keeper.store import complain
@@ -96,6 +96,7 @@ class Root:
             said: What the parent said behind its first line.
         """
         become_subreaper()
+        seal_descriptors()
         stop = self._told_to_stop
         signals: list[int] = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
         self._loop.catch({**dict.fromkeys(signals, stop), signal.SIGCHLD: self._reap})
@@ -103,7 +104,6 @@ class Root:
         self._start_agent()
         self._loop.call_later(self._silence / 6, self._ping)
         if self._options.parent_fd is not None:
-            os.set_inheritable(self._options.parent_fd, False)
             os.set_blocking(self._options.parent_fd, False)
             self._loop.add(self._options.parent_fd, self._parent_said)
             self._take_lines(said)

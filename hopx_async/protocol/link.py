@@ -38,7 +38,7 @@ LAST_WINDOW = 1024 * 1024
 class News(NamedTuple):
     """What a frame brought: subscriptions to look at, and answers to calls."""
 
-    subscriptions: set[Subscription]
+    subscriptions: dict[Subscription, None]
     replies: list[wire.Reply]
 
 
@@ -128,7 +128,7 @@ class Link:
         Raises:
             RemoteProtocolError: If it breaks the protocol; the connection is of no more use.
         """
-        news = News(set(), [])
+        news = News({}, [])
         if feed not in self._outbox:
             return news
         if isinstance(frame, str):
@@ -140,7 +140,7 @@ class Link:
                 # Late frames of an old asking fall off here.
                 if asking is not None and asking.feed == feed:
                     self._receive_data(asking, offset, data)
-                    news.subscriptions.add(asking.subscription)
+                    news.subscriptions[asking.subscription] = None
         self._holders.rung(news.subscriptions)
         self._keep_budget(news)
         return news
@@ -155,7 +155,7 @@ class Link:
             news.replies.append(control)
         elif (asking := self._askings.get(control.ask)) is not None:
             subscription = asking.subscription
-            news.subscriptions.add(subscription)
+            news.subscriptions[subscription] = None
             if isinstance(control, wire.Over):
                 self._over(subscription)
             else:
@@ -270,7 +270,7 @@ class Link:
             self.buffered -= subscription._park()
             self._leave(subscription)
             # Whoever waits with half a record has to ask again.
-            news.subscriptions.add(subscription)
+            news.subscriptions[subscription] = None
 
     # Askings.
 

@@ -16,10 +16,11 @@ import anyio
 import anyio.to_thread
 
 from hopx_async.errors import BusyError, InvalidArgument, Unsupported
+from hopx_async.model import refuse
 from hopx_async.opening import Opening
-from hopx_async.protocol import lifecycle
+from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
-from hopx_async.providers.remote import open_agent
+from hopx_async.providers.remote import check_seconds, open_agent
 from hopx_async.providers.root_process import RootProcess, stop_by_pid
 from hopx_async.sandbox import Sandbox
 
@@ -70,19 +71,9 @@ def local(
             f"local() needs Linux, this is {sys.platform}; "
             "run `python -m hopx_async.agent` on a Linux host and open it with hopx_async.remote()"
         )
-    if detached and state_dir is None:
-        raise InvalidArgument("detached", "True", "needs state_dir, where it is found again")
-    problem = lifecycle.problem_with_grace(grace)
-    if problem is not None:
-        raise InvalidArgument(problem.parameter, problem.value, problem.rule)
-    if retention_bytes is not None and (
-        not isinstance(retention_bytes, int) or retention_bytes < 4 * 64 * 1024
-    ):
-        raise InvalidArgument("retention_bytes", repr(retention_bytes), "at least 256 KiB")
-    if isinstance(inherit_env, str):
-        raise InvalidArgument("inherit_env", repr(inherit_env), "a sequence of names")
-    if workspace is not None and not Path(workspace).is_dir():
-        raise InvalidArgument("workspace", repr(os.fspath(workspace)), "a directory that exists")
+    _check_arguments(workspace, state_dir, inherit_env, retention_bytes, detached=detached)
+    refuse(lifecycle.problem_with_grace(grace))
+    check_seconds("give_up_after", give_up_after)
     config = {
         "workspace": None if workspace is None else str(Path(workspace).resolve()),
         "base_env": _base_env(os.environ, inherit_env),
@@ -92,6 +83,27 @@ def local(
     }
     state = None if state_dir is None else Path(state_dir).resolve()
     return Opening(_open(state, config, grace, detached=detached, give_up_after=give_up_after))
+
+
+def _check_arguments(
+    workspace: object,
+    state_dir: object,
+    inherit_env: object,
+    retention_bytes: object,
+    *,
+    detached: bool,
+) -> None:
+    if detached and state_dir is None:
+        raise InvalidArgument("detached", "True", "needs state_dir, where it is found again")
+    least = 4 * records.BLOCK
+    if retention_bytes is not None and not (
+        isinstance(retention_bytes, int) and retention_bytes >= least
+    ):
+        raise InvalidArgument("retention_bytes", repr(retention_bytes), f"at least {least} bytes")
+    if isinstance(inherit_env, str):
+        raise InvalidArgument("inherit_env", repr(inherit_env), "a sequence of names")
+    if workspace is not None and not Path(str(workspace)).is_dir():
+        raise InvalidArgument("workspace", repr(str(workspace)), "a directory that exists")
 
 
 def _base_env(environ: Mapping[str, str], inherit_env: Sequence[str]) -> dict[str, str]:

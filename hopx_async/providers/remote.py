@@ -13,7 +13,7 @@ from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.sandbox import Lease, Sandbox
 from hopx_async.transport.http import HttpTransport, check_url
 
-__all__ = ["open_agent", "remote"]
+__all__ = ["check_seconds", "open_agent", "remote"]
 
 
 def remote(url: str, *, token: str, give_up_after: float = GIVE_UP_AFTER) -> Opening[Sandbox]:
@@ -35,7 +35,7 @@ def remote(url: str, *, token: str, give_up_after: float = GIVE_UP_AFTER) -> Ope
     check_url(url)
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
         raise InvalidArgument("token", "(not shown)", "a token is printable ASCII, not empty")
-    _check_seconds("give_up_after", give_up_after)
+    check_seconds("give_up_after", give_up_after)
     return Opening(open_agent(url, token, _Elsewhere(), give_up_after=give_up_after))
 
 
@@ -69,7 +69,8 @@ def _read_facts(url: str, facts: Any) -> tuple[str, Capabilities]:
         raise RemoteProtocolError(f"{url} is no agent of ours: {facts!r:.80}") from error
 
 
-def _check_seconds(parameter: str, value: float) -> None:
+def check_seconds(parameter: str, value: float) -> None:
+    """Raise `InvalidArgument` unless *value* is a finite number of seconds above 0."""
     if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise InvalidArgument(parameter, repr(value), "a finite number of seconds above 0")
 

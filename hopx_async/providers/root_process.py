@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -138,10 +139,9 @@ class RootProcess:
     def _tell(self, message: dict[str, Any]) -> None:
         if self._lifeline is None:
             return
-        try:
+        # If it is gone, its announcement or its status says why.
+        with contextlib.suppress(BrokenPipeError):
             os.write(self._lifeline, json.dumps(message).encode() + b"\n")
-        except BrokenPipeError:
-            pass  # it is gone; its announcement or its status says why
 
     def _close_lifeline(self) -> None:
         lifeline, self._lifeline = self._lifeline, None

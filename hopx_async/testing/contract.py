@@ -14,7 +14,7 @@ A far side that has no shell is given `SCRIPTS`: what the commands of these chec
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -36,8 +36,30 @@ from hopx_async.protocol.events import Event, Exited, Started, Stderr, Stdout
 from hopx_async.sandbox import Sandbox
 from hopx_async.testing.memory import ScriptedCommand
 
-__all__ = ["CHECKS", "SCRIPTS", "Check", "a_cancelled_run_leaves_nothing", "a_cancelled_start_leaves_nothing", "a_program_that_is_not_there_is_told", "a_reader_that_never_reads_delays_nobody", "a_time_limit_ends_the_command", "commands_are_listed", "events_are_whole_and_in_order", "every_cursor_resumes", "leaving_a_stream_loses_nothing", "output_does_not_wait", "reading_can_be_cancelled", "results_are_whole", "signals_reach_the_command", "starting_is_idempotent", "two_readers_of_one_stream_are_refused", "unknown_things_are_told", "wait_can_be_cancelled"]
+__all__ = [
+    "CHECKS",
+    "SCRIPTS",
+    "Check",
+    "a_cancelled_run_leaves_nothing",
+    "a_cancelled_start_leaves_nothing",
+    "a_program_that_is_not_there_is_told",
+    "a_reader_that_never_reads_delays_nobody",
+    "a_time_limit_ends_the_command",
+    "commands_are_listed",
+    "events_are_whole_and_in_order",
+    "every_cursor_resumes",
+    "leaving_a_stream_loses_nothing",
+    "output_does_not_wait",
+    "reading_can_be_cancelled",
+    "results_are_whole",
+    "signals_reach_the_command",
+    "starting_is_idempotent",
+    "two_readers_of_one_stream_are_refused",
+    "unknown_things_are_told",
+    "wait_can_be_cancelled",
+]
 
+E = TypeVar("E", bound=Exception)
 Check = Callable[[Sandbox], Awaitable[None]]
 
 _STEPS = "for i in 1 2 3; do echo out $i; echo err $i >&2; done; exit 3"
@@ -53,7 +75,7 @@ async def _steps(command: ScriptedCommand) -> int:
     return 3
 
 
-async def _sleep(command: ScriptedCommand) -> int:
+async def _sleep(_: ScriptedCommand) -> int:
     await anyio.sleep(3600)
     return 0
 
@@ -290,7 +312,7 @@ async def a_reader_that_never_reads_delays_nobody(sandbox: Sandbox) -> None:
     assert len(out) == 300_000
 
 
-async def _raises(kind: type[Any], awaitable: Awaitable[Any]) -> Any:
+async def _raises(kind: type[E], awaitable: Awaitable[Any]) -> E:
     try:
         value = await awaitable
     except kind as error:

@@ -238,4 +238,3 @@ class _MemoryLease:
 
     async def kill(self) -> None:
         await self._agent.aclose()
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
@@ -86,6 +85,11 @@ class ScriptedCommand:
             self._cause = self._cause or cause
             self._signal = self._signal or signal
             self._task.cancel()
+
+    async def gone(self) -> None:
+        """Wait until the script's task has ended."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     def deliver(self, signal_id: str, name: str, cause: str | None) -> bool:
         """Deliver a signal once; return whether the command was there to get it."""
@@ -225,10 +229,7 @@ class MemoryCommands:
         self._stopped = True
         for command in list(self._commands.values()):
             command.end_by("sandbox_stopped", "SIGTERM")
-            task = command._task
-            if task is not None:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
+            await command.gone()
 
     def _start(self, spec: dict[str, Any]) -> dict[str, Any]:
         refuse(lifecycle.problem_with_spec(spec))

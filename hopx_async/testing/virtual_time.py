@@ -14,7 +14,7 @@ T = TypeVar("T")
 _PATIENCE = 10.0
 
 
-class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _JumpingSelector(selectors.DefaultSelector):
     """A selector that advances a clock where another would sleep."""
 
     def __init__(self) -> None:

@@ -193,23 +193,26 @@ class Pump:
     async def _serve_for_ever(self) -> None:
         backoff = Backoff(give_up_after=self._give_up_after)
         while True:
-            try:
-                await self._connect_and_serve(backoff)
-            except (TransportError, AgentFault) as error:
-                delay = backoff.failed(anyio.current_time(), self._chance())
-                if delay is not None:
-                    _log.debug("link of %s: %s; again in %.2f s", self._transport.name, error, delay)
-                    await anyio.sleep(delay)
-                    continue
-                reason: HopxError = self._unreachable(error)
-            except (ApiError, ProtocolError) as error:
-                # The same again would end the same way.
-                reason = error
+            reason = await self._serve_until_hopeless(backoff)
             _log.warning("link of %s given up: %s", self._transport.name, reason)
             backoff.succeeded()
             self._wanted = anyio.Event()
             self._fail(reason)
             await self._wanted.wait()
+
+    async def _serve_until_hopeless(self, backoff: Backoff) -> HopxError:
+        while True:
+            try:
+                await self._connect_and_serve(backoff)
+            except (TransportError, AgentFault) as error:
+                delay = backoff.failed(anyio.current_time(), self._chance())
+                if delay is None:
+                    return self._unreachable(error)
+                name = self._transport.name
+                _log.debug("link of %s: %s; again in %.2f s", name, error, delay)
+                await anyio.sleep(delay)
+            except (ApiError, ProtocolError) as error:
+                return error  # the same again would end the same way
 
     async def _connect_and_serve(self, backoff: Backoff) -> None:
         channel = await self._transport.connect()
@@ -234,7 +237,7 @@ class Pump:
         async def guarded(loop: Callable[[], Any]) -> None:
             try:
                 await loop()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # raised bare, behind the group
                 failures.append(error)
                 group.cancel_scope.cancel()
 

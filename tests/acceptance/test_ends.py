@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -46,10 +47,8 @@ async def test_a_thousand_commands_over_one_socket(tmp_path: Path) -> None:
 async def _release(fifo: Path, waits: list[asyncio.Task[hopx.Exit]]) -> None:
     # A shell that had not yet opened the pipe when its writer closed waits for the next one.
     while not all(wait.done() for wait in waits):
-        try:
+        with contextlib.suppress(OSError):  # no reader at this moment
             os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:  # no reader at this moment
-            pass
         await asyncio.wait(waits, timeout=0.05)
 
 
@@ -68,7 +67,8 @@ async def test_a_grandchild_does_not_hold_back_the_exit() -> None:
 async def test_a_daemon_that_hides_is_killed(tmp_path: Path) -> None:
     """Double fork, setsid, no environment, TERM ignored: kill leaves nothing of it."""
     pid_file, hidden = tmp_path / "pid", tmp_path / "hidden"
-    hidden.write_text(f"trap '' TERM; echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; sleep 300")
+    told = f"echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}"
+    hidden.write_text(f"trap '' TERM; {told}; sleep 300")
     script = (
         f"env -i PATH=$PATH setsid sh -c '(sh {hidden} >/dev/null 2>&1 </dev/null &)'; "
         f"while [ ! -e {pid_file} ]; do sleep 0.05; done; sleep 300"

@@ -14,7 +14,7 @@ from hopx_async.agent.board import PAGE_LENGTH, Board, Command, News, exit_of
 from hopx_async.errors import CommandNotFound, InvalidArgument
 from hopx_async.model import CommandInfo
 from hopx_async.protocol import records
-from tests.agent.harness import PID, STARTED_AT, public
+from tests.agent.keeper_double import PID, STARTED_AT, public
 
 END = 10_000
 
@@ -24,7 +24,13 @@ def spec_of(process_id: str, **changes: Any) -> msgspec.Raw:
 
 
 def terminal(kind: int = records.EXITED, **changes: Any) -> bytes:
-    value = {"exit_code": 0, "signal": None, "reason": "exited", "started_at": 1.0, "ended_at": 2.0}
+    value: dict[str, Any] = {
+        "exit_code": 0,
+        "signal": None,
+        "reason": "exited",
+        "started_at": 1.0,
+        "ended_at": 2.0,
+    }
     value |= {"duration": 1.0, "survivors": 0, "tail": [["stdout", "eA=="]], **changes}
     return records.encode_json(kind, 2.0, value)
 

@@ -18,7 +18,8 @@ from hopx_async.errors import (
     SurvivorsLeft,
 )
 from hopx_async.protocol import lifecycle
-from tests.agent.harness import full_spec, serving
+from tests.agent.harness import serving
+from tests.agent.keeper_double import full_spec
 
 if TYPE_CHECKING:
     from pathlib import Path

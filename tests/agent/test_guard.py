@@ -23,7 +23,8 @@ from hopx_async.errors import (
     Unsupported,
 )
 from hopx_async.protocol import wire
-from tests.agent.harness import TOKEN, full_spec, serving
+from tests.agent.harness import TOKEN, serving
+from tests.agent.keeper_double import full_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,7 +189,8 @@ async def test_compressed_bodies_are_not_unpacked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", ["nonsense\r\n\r\n", "GET / HTTP/1.1\r\nX: {long}\r\n\r\n", "GET /{long} HTTP/1.1\r\n\r\n"]
+    "request_",
+    ["nonsense\r\n\r\n", "GET / HTTP/1.1\r\nX: {long}\r\n\r\n", "GET /{long} HTTP/1.1\r\n\r\n"],
 )
 async def test_what_is_no_request_is_answered_in_json(tmp_path: Path, request_: str) -> None:
     """Bytes that are no request, or a header too long, get a JSON error that repeats nothing."""

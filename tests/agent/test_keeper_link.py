@@ -14,7 +14,7 @@ from hopx_async.agent.board import Board
 from hopx_async.agent.keeper_link import KeeperLink, Refusal, spawn_error
 from hopx_async.errors import AgentFault, CommandNotFound, HopxError, InvalidArgument, SpawnError
 from hopx_async.protocol import wire
-from tests.agent.harness import PATIENCE, PID, STARTED_AT, FakeKeeper, make_state, public
+from tests.agent.keeper_double import PATIENCE, PID, STARTED_AT, FakeKeeper, make_state, public
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -105,8 +105,8 @@ async def test_requests_meet_their_answers(tmp_path: Path) -> None:
         assert it.link.pending == 3
 
         it.keeper.send({"re": third["rid"], "ok": {"delivered": False}})
-        ok = {"survivors": [[7, "sh"]], "means": "ancestry"}
-        it.keeper.send({"re": second["rid"], "ok": ok})
+        left = {"survivors": [[7, "sh"]], "means": "ancestry"}
+        it.keeper.send({"re": second["rid"], "ok": left})
         it.keeper.send({"re": 999, "ok": {}})
         ok = {"pid": PID, "started_at": STARTED_AT, "created": True}
         it.keeper.send({"re": first["rid"], "ok": ok})
@@ -180,7 +180,7 @@ async def test_the_end_of_the_keeper_reaches_everybody(tmp_path: Path, waiting_f
             await it.keeper.asked(1)
         await it.keeper.aclose()
         await it.until_told()
-        [result] = await asyncio.gather(waiting, return_exceptions=True)
+        result = (await asyncio.gather(waiting, return_exceptions=True))[0]
 
         assert isinstance(result, (asyncio.CancelledError, AgentFault))
         assert len(it.ends) == 1

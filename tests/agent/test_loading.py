@@ -10,7 +10,7 @@ import pytest
 from hopx_async.agent.board import Command, News
 from hopx_async.agent.loading import load, read_log
 from hopx_async.protocol import records
-from tests.agent.harness import PID, FakeLog, make_state, public
+from tests.agent.keeper_double import PID, FakeLog, make_state, public
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,9 @@ def state(tmp_path: Path) -> Path:
     return make_state(tmp_path / "state")
 
 
-def make_log(state: Path, process_id: str = "one", *, ended: bool = True, **spec: object) -> FakeLog:
+def make_log(
+    state: Path, process_id: str = "one", *, ended: bool = True, **spec: object
+) -> FakeLog:
     log = FakeLog(state / "logs", process_id, public(process_id, **spec))
     log.start()
     log.write(b"hello")
@@ -52,7 +54,7 @@ def news_of(log: FakeLog) -> News:
 
 
 def test_index_and_logs_tell_the_same(state: Path) -> None:
-    """A command that has ended is the same read from the index, from its log, or from a torn index."""
+    """An ended command is the same read from the index, a torn index, or its log."""
     log = make_log(state)
     size = index_of(state, log)
 

@@ -12,7 +12,8 @@ import pytest
 from hopx_async.agent import logs as module
 from hopx_async.agent.board import Board, Command
 from hopx_async.agent.logs import MAX_OPEN, Logs
-from tests.agent.harness import FakeLog, make_state, public
+from tests.agent.keeper_double import FakeLog, make_state, public
+from tests.support.leaks import open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,16 +145,16 @@ def test_the_last_record_is_read(shelf: Shelf) -> None:
 
 def test_few_descriptors_serve_many_logs(shelf: Shelf) -> None:
     """However many logs are read, at most MAX_OPEN descriptors are held, and none after close."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     for n in range(MAX_OPEN + 20):
         shelf.add(f"c{n}")
         assert shelf.read_all(f"c{n}")
 
     assert shelf.logs.open_files == MAX_OPEN
     assert shelf.read_all("c0")
-    assert len(os.listdir("/proc/self/fd")) == before + MAX_OPEN
+    assert len(open_descriptors()) == before + MAX_OPEN
     shelf.logs.close()
-    assert len(os.listdir("/proc/self/fd")) == before - 1  # the directory's, too
+    assert len(open_descriptors()) == before - 1  # the directory's, too
 
 
 def test_descriptors_of_freed_segments_are_closed(shelf: Shelf) -> None:
@@ -187,7 +188,7 @@ class Cold:
 async def test_cold_pages_are_fetched_by_a_thread(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bytes that are not in memory are None first, then told of and there, though they stay cold."""
+    """Bytes not in memory are None first, then told of and there, though they stay cold."""
     log = shelf.add()
     Cold(monkeypatch, errno.EAGAIN)
     whole = b""
@@ -212,7 +213,9 @@ async def test_a_cold_last_record_comes_whole(
     log.finish()
     shelf.tell(log)
     true_preadv = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda fd, views, *rest: true_preadv(fd, [views[0][:5]], *rest))
+    monkeypatch.setattr(
+        os, "preadv", lambda fd, views, *rest: true_preadv(fd, [views[0][:5]], *rest)
+    )
     assert shelf.logs.last("one") is None
     await shelf.arrived.wait()
 
@@ -253,7 +256,7 @@ async def test_closing_while_a_thread_reads_leaves_nothing(
     """A fetch under way at close rings nobody and keeps no descriptor."""
     shelf.add()
     Cold(monkeypatch, errno.EAGAIN)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     assert shelf.logs.read("one", 0, 10) is None
     shelf.logs.close()
     shelf.logs._threads.shutdown(wait=True)
@@ -261,4 +264,4 @@ async def test_closing_while_a_thread_reads_leaves_nothing(
         await asyncio.sleep(0)
 
     assert shelf.fetched == []
-    assert len(os.listdir("/proc/self/fd")) == before - 1  # the directory's, too
+    assert len(open_descriptors()) == before - 1  # the directory's, too

@@ -8,7 +8,8 @@ import pytest
 
 from hopx_async import __version__
 from hopx_async.protocol import wire
-from tests.agent.harness import full_spec, serving
+from tests.agent.harness import serving
+from tests.agent.keeper_double import full_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,9 @@ async def test_a_start_is_created_once(tmp_path: Path) -> None:
     """PUT answers 201, then 200 with the same info, then 409 for another spec."""
     async with serving(tmp_path / "s") as server:
         first = await server.ask("PUT", "/v1/commands/one", json=full_spec("one", name="n"))
-        again = await server.ask("PUT", "/v1/commands/one", json={"command": "echo hi", "name": "n"})
+        again = await server.ask(
+            "PUT", "/v1/commands/one", json={"command": "echo hi", "name": "n"}
+        )
         other = await server.ask("PUT", "/v1/commands/one", json=full_spec("one"))
 
         assert (first[0], first[1]["created"]) == (201, True)

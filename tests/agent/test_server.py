@@ -14,17 +14,8 @@ import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from tests.agent.harness import (
-    PATIENCE,
-    TOKEN,
-    FakeKeeper,
-    LinkClient,
-    config_for,
-    full_spec,
-    link_socket,
-    listening,
-    make_state,
-)
+from tests.agent.harness import TOKEN, LinkClient, config_for, link_socket, listening
+from tests.agent.keeper_double import PATIENCE, FakeKeeper, full_spec, make_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

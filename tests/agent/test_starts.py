@@ -11,7 +11,8 @@ from hopx_async.agent import starts as module
 from hopx_async.agent.board import Command
 from hopx_async.agent.starts import digest_of, normal_spec, same_again
 from hopx_async.errors import AgentFault, ConflictError, InvalidArgument, RateLimited, SpawnError
-from tests.agent.harness import FakeLog, full_spec, public, serving
+from tests.agent.harness import serving
+from tests.agent.keeper_double import FakeLog, full_spec, public
 
 if TYPE_CHECKING:
     from pathlib import Path

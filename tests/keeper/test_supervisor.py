@@ -108,13 +108,17 @@ def test_parent_gone_is_the_end(tmp_path: Path) -> None:
         assert not running(pid)
 
 
+@pytest.mark.leaves_orphans
 def test_detached_root_outlives_its_parent(tmp_path: Path) -> None:
-    """EOF on the parent's pipe leaves a detached root alone."""
+    """A detached root is nobody's child, and EOF on the parent's pipe leaves it alone."""
     config = {"detached": True}
     with root_process("--state-dir", str(tmp_path / "state"), config=config) as root:
+        assert root.wait() == 0
         root.let_go()
         assert _who(root) == root.said["agent_pid"]
-        assert root.process.poll() is None
+        assert root.said["pid"] != root.process.pid
+        os.kill(root.said["pid"], signal.SIGTERM)
+        wait_for_end(root.said["pid"])
 
 
 def test_stop_takes_the_grace_it_is_told(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ class RunningAgent:
 
 
 @asynccontextmanager
-async def running_agent(state: Path, **config: Any) -> AsyncIterator[RunningAgent]:
+async def running_agent(state: Path, **config: Any) -> AsyncGenerator[RunningAgent]:
     """Run a root with its keeper and agent on a state directory."""
     root = await RootProcess.start(state, config)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -33,7 +33,7 @@ def agent_of() -> MemoryAgent:
 
 
 @asynccontextmanager
-async def opened(agent: MemoryAgent, *, give_up_after: float = 300.0) -> AsyncIterator[Sandbox]:
+async def opened(agent: MemoryAgent, *, give_up_after: float = 300.0) -> AsyncGenerator[Sandbox]:
     """Open a sandbox on *agent*."""
     async with memory(agent=agent, give_up_after=give_up_after) as sandbox:
         yield sandbox

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def served(handler: Handler) -> AsyncIterator[HttpTransport]:
+async def served(handler: Handler) -> AsyncGenerator[HttpTransport]:
     """Serve *handler* for every path, and give a transport to it."""
     app = web.Application(client_max_size=4 * wire.MAX_CALL_BYTES)
     app.router.add_route("*", "/{path:.*}", handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -258,7 +259,7 @@ async def test_a_channel_lost_in_the_handshake_is_retried() -> None:
     pump.start()
     while not pump.connected:
         await anyio.sleep(0.01)
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
     assert pauses == pytest.approx([0.0, 0.05, 0.1, 0.2, 0.4])
     await pump.aclose()
     await agent.aclose()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from websockets.asyncio.server import Request, Response, ServerConnection, serve
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 
 from hopx_async.errors import (
     AuthenticationError,
@@ -24,7 +25,7 @@ Handler = Callable[[ServerConnection], Awaitable[None]]
 @asynccontextmanager
 async def served(
     handler: Handler, *, refusal: tuple[int, bytes] | None = None
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str]:
     """Serve a websocket, or refuse every handshake, and give its URL."""
 
     def check(connection: ServerConnection, request: Request) -> Response | None:

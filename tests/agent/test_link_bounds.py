@@ -1,0 +1,198 @@
+"""Tests of hopx_async.agent.link_route: what it bounds, and how connections end."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from hopx_async.agent import link_route as module
+from hopx_async.protocol import wire
+from tests.agent.harness import closed, greeting, serving
+from tests.agent.keeper_double import full_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        ([wire.encode([wire.Leave(1)])], "hello"),
+        ([wire.encode([wire.Hello(99)])], "version 99"),
+        ([greeting(), "nonsense"], "unknown frame"),
+        ([greeting(), '[{"t":"dance"}]'], "unknown frame"),
+        ([greeting(), b"binary"], "binary"),
+        ([greeting(), wire.encode([wire.Ask(1, "one"), wire.Ask(1, "one")])], "used twice"),
+    ],
+)
+async def test_breaking_the_protocol_closes_with_1002(
+    tmp_path: Path, frames: list[str | bytes], reason: str
+) -> None:
+    """A frame against the protocol ends the connection with 1002 and says why; others go on."""
+    async with serving(tmp_path / "s") as server, server.link() as other:
+        server.keeper.running("one")
+        await other.call("info", process_id="one")
+        async with server.connect() as socket:
+            for frame in frames:
+                await socket.send(frame)
+            code, told_reason = await closed(socket)
+
+        assert code == 1002
+        assert reason in told_reason
+        await other.call("statistics")
+
+
+async def test_an_oversized_frame_closes_with_1009(tmp_path: Path) -> None:
+    """A frame above the bound ends the connection with 1009."""
+    async with serving(tmp_path / "s") as server, server.connect() as socket:
+        await socket.send(greeting())
+        with suppress(ConnectionClosed):  # the answer may come before all is sent
+            await socket.send("x" * (wire.MAX_CONTROL_BYTES + 1))
+
+        assert (await closed(socket))[0] == 1009
+
+
+async def test_a_frame_of_the_largest_call_is_taken(tmp_path: Path) -> None:
+    """A start of nearly 1 MiB fits."""
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        arguments = ["echo", *["x" * 100_000] * 10]
+        answer = await client.call("start", **full_spec(command=arguments))
+
+        assert answer["info"]["spec"]["command"] == arguments
+
+
+async def test_the_link_is_a_websocket_only(tmp_path: Path) -> None:
+    """A plain request for the link is refused in words."""
+    async with serving(tmp_path / "s") as server:
+        status, answer = await server.ask("GET", "/v1/link")
+
+        assert (status, "websocket" in answer["error"]["message"]) == (426, True)
+
+
+async def test_compression_is_not_offered(tmp_path: Path) -> None:
+    """A client that asks for compression gets none: it costs ten times what it saves here."""
+    async with serving(tmp_path / "s") as server:
+        async with server.http.ws_connect("/v1/link", compress=15) as socket:
+            assert socket.compress == 0
+
+
+async def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One websocket too many is refused with 429; when one leaves, there is room."""
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 1)
+    async with serving(tmp_path / "s") as server:
+        async with server.link() as client:
+            await client.call("statistics")
+            with pytest.raises(InvalidStatus, match="429"):
+                await server.connect()
+        while server.agent._connections:
+            await asyncio.sleep(0)
+        async with server.link() as client:
+            await client.call("statistics")
+
+
+async def test_calls_of_a_connection_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With as many calls under way as allowed nothing more is read; answers make room."""
+    monkeypatch.setattr(module, "_MAX_CALLS", 2)
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        keeper = server.keeper
+        keeper.silent = True
+        asked = [asyncio.create_task(client.call("start", **full_spec(f"c{n}"))) for n in range(6)]
+        await keeper.asked(2)
+        async with server.link() as other:
+            await other.call("statistics")
+        assert len(keeper.requests) == 2
+        keeper.silent = False
+        for request in keeper.requests[:2]:
+            keeper.answer(request)
+        await asyncio.gather(*asked)
+
+        assert len(keeper.requests) == 6
+
+
+async def test_unread_answers_stop_the_reading(tmp_path: Path) -> None:
+    """A client that asks and never reads the answers is not read any further."""
+    async with serving(tmp_path / "s") as server, server.connect(max_queue=1) as socket:
+        for n in range(8):
+            spec = full_spec(f"c{n}", command="x" * 100_000)
+            await server.ask("PUT", f"/v1/commands/c{n}", json=spec)
+        await socket.send(greeting())
+        connection = next(iter(server.agent._connections._open))
+
+        async def flood() -> None:
+            calls = [wire.Call(n, "list", {}) for n in range(1000)]
+            while True:
+                await socket.send(wire.encode(calls))
+
+        flooding = asyncio.create_task(flood())
+        while not connection.peer.congested:
+            await asyncio.sleep(0)
+        for _ in range(2000):
+            await asyncio.sleep(0)
+        outbox = connection.peer._outbox.size
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+
+        # What was read in one frame may still be answered, nothing behind it.
+        assert outbox <= wire.MAX_CONTROL_BYTES + 1000 * 600_000
+        socket.transport.abort()
+
+
+async def test_calls_end_with_their_connection(tmp_path: Path) -> None:
+    """A connection that breaks leaves no task and no request waiting; a start goes on."""
+    async with serving(tmp_path / "s") as server:
+        keeper = server.keeper
+        keeper.running("one")
+        keeper.silent = True
+        async with server.link() as client:
+            asked = [
+                asyncio.create_task(client.call("kill", process_id="one")),
+                asyncio.create_task(client.call("start", **full_spec("two"))),
+            ]
+            await keeper.asked(2)
+            client.socket.transport.abort()
+            while server.agent._connections:
+                await asyncio.sleep(0)
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+        assert server.agent._keeper.pending == 1  # the start
+
+
+async def test_a_stop_closes_with_1001(tmp_path: Path) -> None:
+    """Every open connection is closed with 1001 when the agent stops, one that never reads, too."""
+    async with serving(tmp_path / "s") as server:
+        log = server.keeper.running("one")
+        log.write(bytes(30_000_000))
+        server.keeper.tell(log)
+        async with server.connect() as socket, server.connect(max_queue=1) as stuck:
+            await socket.send(greeting())
+            ask = wire.Ask(1, "one", total=1 << 40)
+            await stuck.send(greeting(ask))
+            await socket.recv()
+            stopping = asyncio.create_task(server.agent.aclose())
+
+            assert await closed(socket) == (1001, "the agent is being stopped")
+            await stopping
+            stuck.transport.abort()
+
+
+async def test_a_bug_in_the_writer_closes_with_1011(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unexpected exception while writing ends the connection instead of silencing it."""
+    async with serving(tmp_path / "s") as server, server.connect() as socket:
+        await socket.recv()
+        log = server.keeper.running("one")
+        log.finish()
+        monkeypatch.setattr(server.agent._logs, "read", lambda *_: 1 / 0)
+        await socket.send(greeting(wire.Ask(1, "one", total=99)))
+
+        assert (await closed(socket))[0] == 1011
+        assert "ZeroDivisionError" in capsys.readouterr().err
