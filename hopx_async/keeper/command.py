@@ -62,18 +62,17 @@ class Pipe:
     def ready(self, events: int) -> None:
         """Read what is there, once."""
         buffer = self._command.host.buffer
-        if events & select.EPOLLIN:
-            try:
-                size = os.readv(self.fd, [buffer])
-            except BlockingIOError:
+        try:
+            size = os.readv(self.fd, [buffer])
+        except BlockingIOError:
+            return
+        if size:
+            if size >= _HOT_READ and not self._big:
+                self._grow()
+            self._command.output(self.kind, buffer[:size])
+            # With no writer left, a read that leaves room has taken the last byte.
+            if size == len(buffer) or not events & select.EPOLLHUP:
                 return
-            if size:
-                if size >= _HOT_READ and not self._big:
-                    self._grow()
-                self._command.output(self.kind, buffer[:size])
-                # With no writer left, a read that leaves room has taken the last byte.
-                if size == len(buffer) or not events & select.EPOLLHUP:
-                    return
         self._command.pipe_ended(self)
 
     def _grow(self) -> None:

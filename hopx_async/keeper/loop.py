@@ -70,8 +70,9 @@ class Loop:
 
     def close(self, fd: int) -> None:
         """Stop waiting for *fd* and close it."""
-        # Closing the last copy takes it out of the epoll set, which spares a system call.
-        self._handlers.pop(fd, None)
+        # Closing alone would not do: a child that is just being spawned holds a copy for a
+        # moment longer, and events of the old file would reach who gets the number next.
+        self.remove(fd)
         os.close(fd)
 
     # Timers.

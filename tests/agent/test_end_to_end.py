@@ -171,7 +171,7 @@ async def test_an_agents_death_disturbs_nothing(tmp_path: Path) -> None:
             assert (again["created"], again["info"]["pid"]) == (False, first["info"]["pid"])
             with pytest.raises(ConflictError):
                 await client.call("start", **{**spec, "name": "other"})
-            with go.open("w") as fifo:  # noqa: ASYNC230  # its reader is there
+            with go.open("w") as fifo:  # its reader is there
                 fifo.write("middle\n")
             events = await client.events("one", parse_cursor("one", cursor))
             assert told(events) == b"middle\nafter\n"

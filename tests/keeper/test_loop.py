@@ -52,6 +52,30 @@ def test_removed_descriptor_is_not_handled() -> None:
     assert seen == []
 
 
+def test_closed_descriptor_is_forgotten_although_a_copy_lives() -> None:
+    """close takes a descriptor out of the loop even while a child still holds a copy of it.
+
+    Else the events of the old pipe would reach the handler that gets its number next.
+    """
+    reader, writer = os.pipe()
+    copy = os.dup(reader)
+    with _Loop() as loop:
+        seen: list[str] = []
+        loop.add(reader, lambda _: seen.append("old"))
+        loop.close(reader)
+        again, other = os.pipe()
+        if again != reader:
+            again = os.dup2(again, reader)
+        loop.add(again, lambda _: seen.append("new"))
+        os.close(writer)
+        loop.turn(wait=False)
+        for fd in (copy, other):
+            os.close(fd)
+        loop.close(again)
+
+    assert seen == []
+
+
 def test_timers_run_in_order_once() -> None:
     """Due timers run once each, the earliest first, equal ones in the order of their making."""
     with _Loop() as loop:

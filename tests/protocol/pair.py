@@ -140,11 +140,9 @@ class Pair:
         budget: int = BUDGET,
         segment_bytes: int = records.BLOCK,
         single: bool = True,
-        link: type[Link] = Link,
-        peer: type[Peer] = Peer,
     ) -> None:
         self.logs = MemoryLogs(segment_bytes=segment_bytes)
-        self.link = link(budget=budget)
+        self.link = Link(budget=budget)
         self.commands: list[Command] = []
         self.readers: list[Reader] = []
         self.wires: dict[int, Wire] = {}
@@ -152,7 +150,6 @@ class Pair:
         self.frames = 0
         self._budget = budget
         self._single = single
-        self._peer = peer
         self._last_feed = 0
         self._feeds = 0
 
@@ -206,7 +203,7 @@ class Pair:
         """Make a connection."""
         self._last_feed += 1
         self._feeds = max(self._feeds, len(self.wires) + 1)
-        self.wires[self._last_feed] = Wire(self._peer(self.logs))
+        self.wires[self._last_feed] = Wire(Peer(self.logs))
         self.link.connected(self._last_feed)
         return self._last_feed
 

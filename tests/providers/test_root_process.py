@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from hopx_async.errors import AgentFault, InvalidArgument
-from hopx_async.providers import root_process
 from hopx_async.providers.root_process import RootProcess, stop_by_pid
 
 
@@ -27,7 +27,7 @@ async def test_a_root_that_dies_at_once_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A root that says nothing is AgentFault with its status."""
-    monkeypatch.setattr(root_process.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     root = await RootProcess.start(tmp_path / "state", {})
     with pytest.raises(AgentFault, match="status 1"):
         await root.announced()

@@ -1,0 +1,117 @@
+"""What type checkers are to think of the public API. Checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, assert_type
+
+import hopx_async as hopx
+
+__all__ = ["doors", "errors", "events", "handles", "starting", "values"]
+
+
+async def doors() -> None:
+    """A door is awaited, entered, gathered or made a task; what comes out is the same."""
+    assert_type(hopx.local(), hopx.Opening[hopx.Sandbox])
+    assert_type(await hopx.local(workspace=Path(), inherit_env=["CUDA_*"]), hopx.Sandbox)
+    assert_type(await hopx.local(state_dir="state", detached=True, grace=1), hopx.Sandbox)
+    assert_type(await hopx.remote("http://127.0.0.1:1", token="t"), hopx.Sandbox)  # noqa: S106
+    async with hopx.local() as sandbox:
+        assert_type(sandbox, hopx.Sandbox)
+        assert_type(sandbox.commands, hopx.Commands)
+        assert_type(sandbox.sandbox_id, str)
+        assert_type(sandbox.capabilities, hopx.Capabilities)
+        assert_type(await sandbox.statistics(), dict[str, Any])
+        assert_type(await sandbox.list_processes(), list[hopx.CommandInfo])
+        assert_type(await sandbox.kill_process("cmd", grace=1), hopx.Exit)
+        await sandbox.aclose(grace=0)
+    # As the class is covariant, a task's result is known as well.
+    assert_type(await asyncio.gather(hopx.local(), hopx.local()), tuple[hopx.Sandbox, hopx.Sandbox])
+    assert_type(await asyncio.create_task(hopx.local()), hopx.Sandbox)
+
+
+async def starting(commands: hopx.Commands) -> None:
+    """start and run take a text or a sequence, and give a handle and a result."""
+    argv: Sequence[str] = ["echo", "a"]
+    env: Mapping[str, str | None] = {"KEEP": "1", "DROP": None}
+    assert_type(commands.start("true"), hopx.Opening[hopx.CommandHandle])
+    assert_type(await commands.start(argv, env=env, timeout=1), hopx.CommandHandle)
+    assert_type(await commands.start(("a",), working_dir=Path()), hopx.CommandHandle)
+    assert_type(await commands.run("true", check=True, max_bytes=1), hopx.CommandResult)
+    assert_type(await commands.get("cmd"), hopx.CommandHandle)
+    assert_type(await commands.get(hopx.CommandRef("sbx", "cmd")), hopx.CommandHandle)
+    assert_type(await commands.list(status="running", tags={"a": "b"}), list[hopx.CommandInfo])
+    assert_type(await commands.kill("cmd", 1.0), hopx.Exit)
+    async with commands.start("true", name="n", tags={}, merge_stderr=True) as handle:
+        assert_type(handle, hopx.CommandHandle)
+    commands.start(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await commands.list(status="ended")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    hopx.lines  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue,reportUnusedExpression]  # noqa: B018
+
+
+async def handles(handle: hopx.CommandHandle) -> None:
+    """Everything that a handle gives has its type."""
+    assert_type(handle.process_id, str)
+    assert_type(handle.pid, int | None)
+    assert_type(handle.command, str | tuple[str, ...])
+    assert_type(handle.ref, hopx.CommandRef)
+    assert_type(handle.events(after="L1"), hopx.EventStream)
+    assert_type(handle.events().cursor, str)
+    assert_type(await handle.wait(check=True), hopx.Exit)
+    assert_type(await handle.result(), hopx.CommandResult)
+    assert_type(await handle.output(), hopx.Output)
+    assert_type(await handle.info(), hopx.CommandInfo)
+    assert_type(await handle.kill(grace=0), hopx.Exit)
+    assert_type(await handle.terminate(), bool)
+    assert_type(await handle.send_signal("INT"), bool)
+
+
+async def events(handle: hopx.CommandHandle) -> None:
+    """Events are a union that isinstance and match narrow, with ``case _`` for later kinds."""
+    async for event in handle.events():
+        assert_type(event, hopx.Event)
+        assert_type(event.cursor, str)
+        assert_type(event.at, float)
+        assert_type(event.to_dict(), dict[str, Any])
+        if isinstance(event, (hopx.Stdout, hopx.Stderr)):
+            assert_type(event.data, bytes)
+        match event:
+            case hopx.Started(pid=pid):
+                assert_type(pid, int)
+            case hopx.Exited(exit=fate) | hopx.Lost(exit=fate):
+                assert_type(fate, hopx.Exit)
+            case hopx.Truncated(stdout_bytes=lost):
+                assert_type(lost, int)
+            case _:
+                pass
+    async with handle.events() as stream:
+        assert_type(await anext(stream), hopx.Event)
+
+
+def values(fate: hopx.Exit, result: hopx.CommandResult, info: hopx.CommandInfo) -> None:
+    """Values say which of their parts may be missing."""
+    assert_type(fate.exit_code, int | None)
+    assert_type(fate.reason, hopx.EndReason)
+    assert_type(fate.status, hopx.Status)
+    assert_type(fate.ok, bool)
+    assert_type(fate.usage, hopx.Usage | None)
+    assert_type(result.stdout, str)
+    assert_type(result.stdout_bytes, bytes)
+    assert_type(result.exit, hopx.Exit)
+    assert_type(info.exit, hopx.Exit | None)
+    assert_type(info.tags, Mapping[str, str])
+    fate.exit_code = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def errors(error: hopx.HopxError) -> None:
+    """Errors carry typed data."""
+    assert_type(error.code, str)
+    if isinstance(error, hopx.CommandFailed):
+        assert_type(error.exit, hopx.Exit)
+        assert_type(error.tail, bytes)
+    elif isinstance(error, hopx.SpawnError):
+        assert_type(error.errno, int | None)
+    elif isinstance(error, hopx.InvalidArgument):
+        assert_type((error.parameter, error.value, error.rule), tuple[str, str, str])
