@@ -1,0 +1,214 @@
+"""One command's life, on a real keeper."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hopx_async.keeper.command import failed_exit, lost_exit
+from hopx_async.protocol import records
+from tests.keeper.harness import KeeperProcess, keeper_process, output, read_log, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_every_line_arrives_whatever_it_is_written_to(
+    keeper: KeeperProcess, tmp_path: Path
+) -> None:
+    """Output through /dev/stderr and tee loses nothing: a command's output is a pipe."""
+    keeper.run("a", "echo a; echo b > /dev/stderr; echo c | tee /dev/stderr; echo d")
+
+    assert output(tmp_path, "a") == (b"a\nc\nd\n", b"b\nc\n")
+
+
+def test_records_stand_in_the_order_of_a_life(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """Started precedes all output and exactly one Exited comes last."""
+    answer = keeper.start("a", "echo one; sleep 0.05; echo two >&2; sleep 0.05; echo three; exit 3")
+    exit_ = keeper.end_of("a")
+    found = read_log(tmp_path, "a")
+
+    assert [records.KIND_NAMES[record.kind] for record in found] == [
+        *("Base", "Spec", "Started", "Stdout", "Stderr", "Stdout", "Exited")
+    ]
+    assert found[2].json()["pid"] == answer["ok"]["pid"]
+    assert [record.at for record in found] == sorted(record.at for record in found)
+    assert (exit_["exit_code"], exit_["signal"], exit_["reason"]) == (3, None, "exited")
+    assert exit_["started_at"] == answer["ok"]["started_at"]
+    assert exit_["duration"] >= 0.1
+    assert exit_ == found[-1].json()
+    tail = [(stream, base64.b64decode(data)) for stream, data in exit_["tail"]]
+    assert tail == [("stdout", b"one\n"), ("stderr", b"two\n"), ("stdout", b"three\n")]
+
+
+def test_good_end_has_no_tail(keeper: KeeperProcess) -> None:
+    """An end that is ok carries no output, one by a signal does and names the signal."""
+    assert "tail" not in keeper.run("a", "echo hi")
+    exit_ = keeper.run("b", "echo hi; kill -USR1 $$")
+
+    assert (exit_["exit_code"], exit_["signal"], exit_["reason"]) == (None, "SIGUSR1", "signaled")
+    assert exit_["tail"] == [["stdout", base64.b64encode(b"hi\n").decode()]]
+
+
+def test_real_time_signal_has_a_name(keeper: KeeperProcess) -> None:
+    """A signal without a name of its own is counted from SIGRTMIN."""
+    assert keeper.run("a", "kill -37 $$")["signal"] == "SIGRTMIN+3"
+
+
+def test_merged_streams_are_one(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """With merge_stderr both streams are stdout, in the order written."""
+    keeper.run("a", "echo a; echo b >&2; echo c", merge_stderr=True)
+
+    assert output(tmp_path, "a") == (b"a\nb\nc\n", b"")
+
+
+def test_late_writers_within_the_drain_time_are_heard(
+    keeper: KeeperProcess, tmp_path: Path
+) -> None:
+    """exec > >(tee x); echo tail loses nothing, 100 times in a row."""
+    ids = [f"tee{number}" for number in range(100)]
+    for process_id in ids:
+        keeper.send_start(process_id, f"exec > >(tee {process_id}.out); echo tail")
+    ends = [keeper.end_of(process_id) for process_id in ids]
+
+    assert [end["exit_code"] for end in ends] == [0] * 100
+    assert [output(tmp_path, process_id)[0] for process_id in ids] == [b"tail\n"] * 100
+
+
+def test_survivors_do_not_hold_up_the_end(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """A command ends with its leader, and says how many live on."""
+    exit_ = keeper.run("a", ["sh", "-c", "sleep 60 & sleep 60 >/dev/null 2>&1 & echo bye"])
+
+    assert (exit_["exit_code"], exit_["survivors"]) == (0, 2)
+    assert output(tmp_path, "a")[0] == b"bye\n"
+
+
+def test_survivors_may_write_on(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """What survivors write after the end is dropped, without blocking or killing them."""
+    script = "while ! [ -e go ]; do sleep 0.01; done; head -c 1000000 /dev/zero; echo > done"
+    keeper.run("a", ["sh", "-c", f"({script}) & echo bye"])
+    end = read_log(tmp_path, "a")[-1].end
+    (tmp_path / "go").touch()
+    keeper.run("b", "while ! [ -e done ]; do sleep 0.01; done")
+
+    assert read_log(tmp_path, "a")[-1].end == end
+
+
+def test_big_output_arrives_whole(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """Many megabytes arrive as they were written; the agent is told of fewer lines than reads."""
+    keeper.run("a", "head -c 20000000 /dev/urandom | tee copy", timeout=60)
+
+    written = (tmp_path / "copy").read_bytes()
+    assert hashlib.sha256(output(tmp_path, "a")[0]).digest() == hashlib.sha256(written).digest()
+
+
+def test_somebody_else_may_read_the_pipe(keeper: KeeperProcess) -> None:
+    """A command that empties its own stdout does not block the keeper."""
+    keeper.start("a", "cat /dev/stdout >/dev/null & while :; do echo x; sleep 0.001; done")
+    ends = [keeper.run(f"b{number}", "echo y") for number in range(20)]
+
+    assert {end["exit_code"] for end in ends} == {0}
+
+
+def test_hot_output_delays_nobody(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """Beside one that prints without end, others start and end, and retention holds."""
+    keeper.start("hot", "exec yes")
+    ends = [keeper.run(f"b{number}", "echo y") for number in range(20)]
+    keeper.ask("kill", id="hot", grace=0.0)
+
+    assert {end["exit_code"] for end in ends} == {0}
+    assert keeper.end_of("hot")["reason"] == "killed"
+    assert tmp_path.exists()
+
+
+def test_timeout_ends_the_whole_tree(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """A command over its time gets TERM, grace, KILL, with all below it."""
+    script = "sh -c 'trap : TERM; echo $$ > pid; while :; do sleep 0.05; done' & wait"
+    with keeper_process(tmp_path / "short", grace=0.2) as short:
+        exit_ = short.run("a", script, timeout=0.3)
+        short.ask("kill", id="a", grace=5.0)
+        survivor = int((tmp_path / "short" / "pid").read_text())
+
+        assert exit_["reason"] == "timed_out"
+        assert not running(survivor)
+
+
+def test_timeout_counts_for_nothing_after_the_end(keeper: KeeperProcess) -> None:
+    """An end in time is an ordinary end."""
+    assert keeper.run("a", "sleep 0.05; exit 2", timeout=30)["reason"] == "exited"
+
+
+def test_first_cause_is_the_reason(keeper: KeeperProcess) -> None:
+    """A command killed while it is over its time has timed out."""
+    keeper.start("a", "trap '' TERM; echo up; while :; do sleep 0.05; done", timeout=0.2)
+    keeper.wait_for_output("a", b"up")
+    keeper.run("wait", "sleep 0.3")
+    keeper.ask("kill", id="a", grace=0.0)
+
+    assert keeper.end_of("a")["reason"] == "timed_out"
+
+
+def test_signals_are_delivered_once(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """A signal reaches the leader's group; its id repeated is answered and not sent again."""
+    script = "trap 'echo usr1' USR1; echo up; while ! [ -e go ]; do sleep 0.01; done"
+    keeper.start("a", script)
+    keeper.wait_for_output("a", b"up")
+    for signal_id in ["one", "one", "two"]:
+        answer = keeper.ask("signal", id="a", signal_id=signal_id, name="SIGUSR1", cause=None)
+        assert answer["ok"] == {"delivered": True}
+        keeper.run(f"pause-{signal_id}-{len(keeper.replies)}", "sleep 0.1")
+    (tmp_path / "go").touch()
+    exit_ = keeper.end_of("a")
+
+    assert output(tmp_path, "a")[0] == b"up\nusr1\nusr1\n"
+    assert exit_["reason"] == "exited"
+
+
+def test_signal_with_a_cause_is_the_reason(keeper: KeeperProcess) -> None:
+    """A signal sent with a cause makes the end that reason; an ended command takes none."""
+    keeper.start("a", "exec sleep 60")
+    request = {"id": "a", "signal_id": "s", "name": "SIGTERM", "cause": "killed"}
+    assert keeper.ask("signal", **request)["ok"] == {"delivered": True}
+    exit_ = keeper.end_of("a")
+    refused = keeper.ask("signal", **request)
+
+    assert (exit_["signal"], exit_["reason"]) == ("SIGTERM", "killed")
+    assert refused["error"]["code"] == "command_ended"
+
+
+def test_usage_is_told(keeper: KeeperProcess) -> None:
+    """An end tells processor time, and peak memory where it is above the keeper's own."""
+    small = keeper.run("small", "exit 0")["usage"]
+    program = "python3 -c 'x = bytearray(200_000_000)'"
+    big = keeper.run("big", program)["usage"]
+
+    assert small["cpu_seconds"] > 0
+    assert small["max_rss_bytes"] is None
+    assert big["max_rss_bytes"] > 200_000_000
+
+
+def test_stopped_command_goes_on(keeper: KeeperProcess) -> None:
+    """A stopped leader has not ended."""
+    keeper.start("a", "exec sleep 0.3")
+    pid = keeper.known["a"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    keeper.run("b", "sleep 0.4")
+    assert "last" not in keeper.known["a"]
+    os.kill(pid, signal.SIGCONT)
+    assert keeper.end_of("a")["exit_code"] == 0
+
+
+@pytest.mark.parametrize(("started_at", "duration"), [(None, 0.0), (10.0, 5.0)])
+def test_exits_without_a_leader(started_at: float | None, duration: float) -> None:
+    """lost_exit and failed_exit invent neither code nor usage."""
+    lost = lost_exit(started_at, 15.0)
+    failed = failed_exit(2, "nope")
+
+    assert (lost["reason"], lost["duration"], lost["ended_at"]) == ("lost", duration, 15.0)
+    assert (failed["reason"], failed["errno"], failed["filename"]) == ("spawn_failed", 2, "nope")
+    assert lost["exit_code"] is failed["exit_code"] is lost["usage"] is None
