@@ -1,18 +1,20 @@
-"""Every Python block of the README, of the pages and of the docstrings is a test."""
+"""Every Python block of the README, of the pages and of the docstrings is a test.
+
+What a page shows right behind a block must be what the block prints.
+"""
 
 from __future__ import annotations
 
 from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
 from sybil.parsers.rest import PythonCodeBlockParser as DocstringCodeBlockParser
 
-from tests.support.pages import SkipWithReason
+from tests.support.pages import OutputParser, ProgramParser, SkipWithReason
 
 pytest_plugins = ["pytester", "tests.support.leaks"]
 
 pages = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipWithReason()],
+    parsers=[ProgramParser(), OutputParser(), SkipWithReason()],
     patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     fixtures=["nothing_left"],
 )

@@ -57,6 +57,16 @@ class AgentClient:
                 "a sandbox belongs to the event loop that opened it"
             )
 
+    def check_open(self) -> None:
+        """Refuse a use from elsewhere, or after the end.
+
+        Raises:
+            MisuseError: As `check`.
+            ClosedError: If the sandbox is closed.
+        """
+        self.check()
+        self._pump.check()
+
     async def call(self, method: str, **params: Any) -> Any:
         """Carry out a call that may be repeated; see `Pump.call`."""
         self.check()

@@ -23,12 +23,13 @@ from hopx_async.model import (
     CommandResult,
     Exit,
     Output,
+    Stream,
     refuse,
 )
 from hopx_async.protocol import lifecycle
-from hopx_async.protocol.cursor import START, parse_cursor, print_cursor
+from hopx_async.protocol.cursor import print_cursor
 from hopx_async.protocol.events import Event, Exited, Lost, Stderr, Stdout, Truncated
-from hopx_async.stream import EventStream
+from hopx_async.stream import EventStream, LineStream, TextStream
 
 __all__ = ["MAX_BYTES", "CommandHandle"]
 
@@ -78,14 +79,73 @@ class CommandHandle:
         in the order it was observed; the last event is `Exited` or `Lost`.
 
         Args:
-            after: The cursor of an event of this command, None for everything.
+            after: The cursor of an event of this command, `END` for only what comes from now on,
+                None for everything.
 
         Raises:
             BadCursor: If *after* is no cursor of this command.
             ClosedError: If the sandbox has been closed.
         """
-        position = START if after is None else parse_cursor(self.process_id, after)
-        return EventStream(self._client, self.process_id, position)
+        return EventStream(self._client, self.process_id, after)
+
+    def text(
+        self,
+        *,
+        after: str | None = None,
+        stream: Stream | None = None,
+        strip_ansi: bool = False,
+    ) -> TextStream:
+        """Return the output decoded as UTF-8, piece by piece as it comes.
+
+        A character that was cut between two writes comes as one.
+
+        Args:
+            after: As for `events`; the cursor of a text or a line is as good.
+            stream: Only ``"stdout"`` or ``"stderr"``, None for both.
+            strip_ansi: Take terminal escape sequences out.
+
+        Raises:
+            BadCursor: If *after* is no cursor of this command.
+            InvalidArgument: If *stream* is no stream.
+            ClosedError: If the sandbox has been closed.
+        """
+        _check_stream(stream)
+        return TextStream(self._client, self.process_id, after, stream=stream, strip=strip_ansi)
+
+    def lines(
+        self,
+        *,
+        after: str | None = None,
+        last: int | None = None,
+        stream: Stream | None = None,
+        strip_ansi: bool = False,
+    ) -> LineStream:
+        """Return the output line by line, as lines are completed, and the rest at the end.
+
+        A line's cursor covers the unfinished line of the other stream too, so that
+        going on behind it, from whichever process, loses and repeats nothing.
+
+        Args:
+            after: As for `events`; the cursor of a line or a text is as good.
+            last: Begin with the last so many lines, and go on with what comes; None for all.
+            stream: Only ``"stdout"`` or ``"stderr"``, None for both.
+            strip_ansi: Take terminal escape sequences out.
+
+        Raises:
+            BadCursor: If *after* is no cursor of this command.
+            InvalidArgument: If *stream* is no stream, *last* is no number above 0, or both *after*
+                and *last* are given.
+            ClosedError: If the sandbox has been closed.
+        """
+        _check_stream(stream)
+        if last is not None:
+            if not isinstance(last, int) or isinstance(last, bool) or last <= 0:
+                raise InvalidArgument("last", repr(last), "a number of lines above 0")
+            if after is not None:
+                raise InvalidArgument("last", repr(last), "either last or after, not both")
+        return LineStream(
+            self._client, self.process_id, after, last=last, stream=stream, strip=strip_ansi
+        )
 
     async def wait(self, *, check: bool = False) -> Exit:
         """Wait until the command has ended and return how.
@@ -314,6 +374,11 @@ class _Collected:
         if len(buffer) + len(event.data) > self._max_bytes:
             raise OutputTooLarge(event.type, self._max_bytes, self._handle)
         buffer += event.data
+
+
+def _check_stream(stream: Any) -> None:
+    if stream not in {None, "stdout", "stderr"}:
+        raise InvalidArgument("stream", repr(stream), "'stdout', 'stderr' or None for both")
 
 
 def _signal_name(signal: Any) -> str:

@@ -1,49 +1,76 @@
-"""The events of one command, as an object to iterate."""
+"""The events, lines and texts of one command, as objects to iterate."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections import deque
+from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import anyio.lowlevel
 
 from hopx_async.client import AgentClient
 from hopx_async.errors import BusyError
-from hopx_async.protocol.cursor import START, Position, print_cursor
+from hopx_async.model import CommandInfo, Stream
+from hopx_async.protocol.cursor import START, UNKNOWN, Position, parse_cursor, print_cursor
 from hopx_async.protocol.events import Event
+from hopx_async.protocol.records import BLOCK
+from hopx_async.protocol.subscription import Subscription
+from hopx_async.protocol.text import Line, LineReader, Text, TextReader
 
-__all__ = ["EventStream"]
+__all__ = ["END", "EventStream", "LineStream", "TextStream"]
+
+#: As a position: behind what is there now. ``events(after=END)`` yields only what comes.
+END = "END"
+
+# A spec, which may lie across blocks, ends below this log offset.
+_BEHIND_SPEC = 32 * BLOCK
+# How much farther back each further look for the last lines begins.
+_FARTHER = 8
+
+T_co = TypeVar("T_co", covariant=True)
 
 
-class EventStream:
-    """An async iterator of events, made by ``handle.events()``.
+class _Stream(AsyncIterator[T_co], Generic[T_co]):
+    """What the streams of one command have in common: one subscription, one reader at a time."""
 
-    It is its own subscription: two streams of one handle see the same events.
-    Leaving the ``async for`` ends nothing but the reading; go on from
-    ``event.cursor`` with another stream, or iterate the same one again. Memory is
-    bounded: at most 1 MiB of the log is held for a stream that nobody reads.
-    """
+    __slots__ = ("__weakref__", "_busy", "_client", "_process_id", "_start", "_subscription")
 
-    __slots__ = ("__weakref__", "_busy", "_client", "_process_id", "_subscription")
-
-    def __init__(self, client: AgentClient, process_id: str, position: Position = START) -> None:
+    def __init__(self, client: AgentClient, process_id: str, after: str | None) -> None:
+        self._busy = False
         self._client = client
         self._process_id = process_id
-        self._busy = False
-        self._subscription = client.subscribe(process_id, position)
+        # None stands for the end, which only the far side knows.
+        self._start: Position | None = START
+        self._subscription: Subscription | None = None
+        if after == END:
+            self._start = None
+        elif after is not None:
+            self._start = parse_cursor(process_id, after)
+        if self._start is not None:
+            self._subscription = client.subscribe(process_id, self._start)
+        else:
+            client.check_open()
 
     @property
     def cursor(self) -> str:
-        """The position behind the last event taken."""
-        return print_cursor(self._process_id, self._subscription.position)
+        """The position behind what was taken last."""
+        return print_cursor(self._process_id, self._position)
+
+    @property
+    def _position(self) -> Position:
+        if self._subscription is not None:
+            return self._subscription.position
+        return self._start or START
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event:
-        """Return the next event.
+    async def __anext__(self) -> T_co:
+        """Return the next item.
 
-        Cancelling it is safe: no event is lost.
+        Cancelling it is safe: nothing is lost.
 
         Raises:
             BusyError: If another task waits in it.
@@ -51,20 +78,17 @@ class EventStream:
             ClosedError: If the sandbox has been closed.
         """
         if self._busy:
-            raise BusyError(f"two tasks read one stream of {self._process_id}; call events() twice")
+            raise BusyError(f"two tasks read one stream of {self._process_id}; ask for two")
         self._client.check()
         self._busy = True
         try:
-            event = await self._client.next_event(self._subscription)
+            return await self._next()
         finally:
             self._busy = False
-        if event is None:
-            raise StopAsyncIteration
-        return event
 
     async def aclose(self) -> None:
         """Stop reading. The command goes on; what was not read stays in its log."""
-        self._client.unsubscribe(self._subscription)
+        self._unsubscribe()
         await anyio.lowlevel.checkpoint()
 
     async def __aenter__(self) -> Self:
@@ -76,13 +100,157 @@ class EventStream:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._client.unsubscribe(self._subscription)
+        self._unsubscribe()
 
     def __del__(self) -> None:
         # A dropped stream unsubscribes by itself; a constructor that raised left nothing.
-        subscription = getattr(self, "_subscription", None)
+        if getattr(self, "_subscription", None) is not None:
+            self._unsubscribe()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._process_id} at {self.cursor}>"
+
+    @abstractmethod
+    async def _next(self) -> T_co:
+        """Return the next item or raise `StopAsyncIteration`."""
+
+    async def _event(self) -> Event | None:
+        if self._subscription is None:
+            end = (await self._info()).log_end
+            self._subscribe(Position(end, UNKNOWN, UNKNOWN))
+        assert self._subscription is not None
+        return await self._client.next_event(self._subscription)
+
+    async def _info(self) -> CommandInfo:
+        answer = await self._client.call("info", process_id=self._process_id)
+        return CommandInfo.from_dict(answer["info"])
+
+    def _subscribe(self, position: Position) -> Subscription:
+        self._unsubscribe()
+        self._subscription = self._client.subscribe(self._process_id, position)
+        return self._subscription
+
+    def _unsubscribe(self) -> None:
+        subscription = self._subscription
         if subscription is not None and not subscription.done:
             self._client.unsubscribe(subscription)
 
-    def __repr__(self) -> str:
-        return f"<EventStream of {self._process_id} at {self.cursor}>"
+
+class EventStream(_Stream[Event]):
+    """An async iterator of events, made by ``handle.events()``.
+
+    It is its own subscription: two streams of one handle see the same events.
+    Leaving the ``async for`` ends nothing but the reading; go on from
+    ``event.cursor`` with another stream, or iterate the same one again. Memory is
+    bounded: at most 1 MiB of the log is held for a stream that nobody reads.
+    """
+
+    __slots__ = ()
+
+    async def _next(self) -> Event:
+        event = await self._event()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+
+class TextStream(_Stream[Text]):
+    """An async iterator of decoded pieces, made by ``handle.text()``; as `EventStream` else."""
+
+    __slots__ = ("_reader", "_ready")
+
+    def __init__(
+        self,
+        client: AgentClient,
+        process_id: str,
+        after: str | None,
+        *,
+        stream: Stream | None,
+        strip: bool,
+    ) -> None:
+        super().__init__(client, process_id, after)
+        position = self._start or Position(0, UNKNOWN, UNKNOWN)
+        self._reader = TextReader(process_id, position, stream, strip=strip)
+        self._ready: deque[Text] = deque()
+
+    async def _next(self) -> Text:
+        while not self._ready:
+            before = self._position
+            event = await self._event()
+            if event is None:
+                raise StopAsyncIteration
+            self._ready.extend(self._reader.feed(event, before, self._position))
+        return self._ready.popleft()
+
+
+class LineStream(_Stream[Line]):
+    """An async iterator of lines, made by ``handle.lines()``; as `EventStream` else.
+
+    It holds the unfinished line of each stream, at most 16 MiB.
+    """
+
+    __slots__ = ("_last", "_options", "_reader", "_ready")
+
+    def __init__(
+        self,
+        client: AgentClient,
+        process_id: str,
+        after: str | None,
+        *,
+        last: int | None,
+        stream: Stream | None,
+        strip: bool,
+    ) -> None:
+        super().__init__(client, process_id, END if last is not None else after)
+        self._last = last
+        self._options = (stream, strip)
+        self._reader = self._reader_at(self._start or Position(0, UNKNOWN, UNKNOWN))
+        self._ready: deque[Line] = deque()
+
+    async def _next(self) -> Line:
+        if self._last is not None:
+            await self._find_last(self._last)
+            self._last = None
+        while not self._ready:
+            before = self._position
+            event = await self._event()
+            if event is None:
+                raise StopAsyncIteration
+            self._ready.extend(self._reader.feed(event, before, self._position))
+        return self._ready.popleft()
+
+    def _reader_at(self, position: Position) -> LineReader:
+        stream, strip = self._options
+        return LineReader(self._process_id, position, stream, strip=strip)
+
+    async def _find_last(self, last: int) -> None:
+        # From farther and farther back, each time up to the end as it was at first.
+        end = (await self._info()).log_end
+        span = BLOCK
+        while True:
+            start = max(0, end - span) // BLOCK * BLOCK
+            if start < _BEHIND_SPEC:
+                start = 0
+            lines = await self._lines_between(start, end, last)
+            if start == 0 or len(lines) == last:
+                self._ready = lines
+                return
+            span *= _FARTHER
+
+    async def _lines_between(self, start: int, end: int, last: int) -> deque[Line]:
+        position = Position(start, UNKNOWN, UNKNOWN) if start else START
+        subscription = self._subscribe(position)
+        self._reader = self._reader_at(position)
+        lines: deque[Line] = deque(maxlen=last)
+        # What begins in the middle of a line is none.
+        whole = {"stdout": start == 0, "stderr": start == 0}
+        while subscription.position.offset < end:
+            before = subscription.position
+            event = await self._client.next_event(subscription)
+            if event is None:
+                break
+            for line in self._reader.feed(event, before, subscription.position):
+                if whole[line.stream]:
+                    lines.append(line)
+                whole[line.stream] = True
+        return lines

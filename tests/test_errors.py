@@ -22,8 +22,10 @@ EXAMPLES: list[tuple[HopxError, str]] = [
     (errors.AuthenticationError("who?"), "who?"),
     (
         errors.MissingApiKey(),
-        "no API key: set HOPX_API_KEY or pass api_key=... (keys come from the HopX console); "
-        "hopx_async.local() works without one",
+        (
+            "no API key: set HOPX_API_KEY or pass api_key=... (keys come from the HopX console); "
+            "hopx_async.local() works without one"
+        ),
     ),
     (errors.NotFoundError("nothing"), "nothing"),
     (errors.CommandNotFound("cmd_1"), "no command 'cmd_1' here"),

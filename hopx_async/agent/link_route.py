@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -149,19 +149,20 @@ class Connection:
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 continue
             calls = self.peer.receive(message.data)
-            for call in calls:
-                self._carry_out(call, len(message.data) // len(calls))
             self._bell.set()
-            while self._full():
-                self._room.clear()
-                await self._room.wait()
+            for call in calls:
+                await self._until(self._has_room)
+                self._carry_out(call, len(message.data) // len(calls))
+            await self._until(self._has_room)
 
-    def _full(self) -> bool:
-        return (
-            len(self._under_way) >= _MAX_CALLS
-            or self._call_bytes > _MAX_CALL_BYTES
-            or self.peer.congested
-        )
+    def _has_room(self) -> bool:
+        few = len(self._under_way) < _MAX_CALLS and self._call_bytes <= _MAX_CALL_BYTES
+        return few and not self.peer.congested
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._room.clear()
+            await self._room.wait()
 
     def _carry_out(self, call: wire.Call, size: int) -> None:
         task = asyncio.create_task(self._answer(call))
@@ -177,6 +178,8 @@ class Connection:
     async def _answer(self, call: wire.Call) -> None:
         result: dict[str, Any] | None = None
         problem: HopxError | None = None
+        # Many small calls may have large answers: the next is made when the last have left.
+        await self._until(lambda: not self.peer.congested)
         try:
             result = await self._calls.call(call.method, call.params)
         except HopxError as error:

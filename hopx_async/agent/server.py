@@ -39,6 +39,8 @@ __all__ = ["Agent", "Config", "main"]
 _BACKLOG = 4096
 # Connections in all; beyond, the newest is told so and closed.
 _MAX_SOCKETS = 2 * MAX_CONNECTIONS
+# Seconds that a connection may idle between requests; longer than clients keep theirs.
+_IDLE_TIME = 75.0
 # Requests under way at a stop have this many seconds.
 _SHUTDOWN_TIME = 0.5
 # Seconds that the root has to say stop once the keeper has gone.
@@ -193,6 +195,7 @@ class Agent:
             access_log=None,  # type: ignore[arg-type]  # documented: None turns it off
             logger=_quiet,
             auto_decompress=False,
+            keepalive_timeout=_IDLE_TIME,
         )
 
     def _news(self, process_ids: Collection[str]) -> None:

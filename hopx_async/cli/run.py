@@ -166,6 +166,7 @@ class Writer:
     """
 
     def __init__(self, file: TextIO, label: str) -> None:
+        self._text = file  # which would close the other when it goes
         self._file: BinaryIO = file.buffer
         self._terminal = file.isatty()
         self._label = label.encode() + b" "

@@ -163,6 +163,9 @@ class Log:
         Records that are no data get a last chance.
         """
         waiting = self._pending
+        if waiting:
+            # Nothing will be written over what a write that was cut has left.
+            self._store.cut(self, self.end - self._start)
         self._pending = [entry for entry in waiting if entry[0] not in records.DATA_KINDS]
         self.retry()
         self._pending.clear()

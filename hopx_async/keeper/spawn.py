@@ -72,6 +72,9 @@ class Spawner:
         # The keeper holds descriptors for all its commands; a command gets the usual limit.
         self._many_files = (self._files[1], self._files[1])
         resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
+        # Two numbers that are low enough for any limit, see _spawn_low.
+        self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._low = (os.dup(self._null), os.dup(self._null))
         self._changed = False
 
     def spawn(
@@ -93,20 +96,33 @@ class Spawner:
             raise SpawnFailedError(error.errno or 0, working_dir) from None
         scope = proc.scope_value(self._outer, self._nonce, process_id)
         env = {**env, proc.SCOPE: scope, "HOPX_PROCESS_ID": process_id}
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, outputs[0], 1),
-            (os.POSIX_SPAWN_DUP2, outputs[1], 2),
-        ]
         mark = proc.mark_of(scope)
-        self._take_limits(mark)
+        self._take_mark(mark)
+        if self._files == self._many_files:
+            spawned = self._search(arguments, env, _actions(outputs))
+        else:
+            spawned = self._spawn_low(arguments, env, outputs)
+        spawned.mark = mark
+        return spawned
+
+    def _spawn_low(
+        self, arguments: list[str], env: dict[str, str], outputs: tuple[int, int]
+    ) -> Spawned:
+        """Spawn under the usual limit of files, although we hold more."""
+        borrowed = max(outputs) >= self._files[0]
+        if borrowed:
+            # libc refuses to duplicate a descriptor that is above the limit.
+            for output, low in zip(outputs, self._low, strict=True):
+                os.dup2(output, low, inheritable=False)
+            outputs = self._low
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
         try:
-            spawned = self._search(arguments, env, actions)
-            spawned.mark = mark
-            return spawned  # nothing of the above may be left out
+            return self._search(arguments, env, _actions(outputs))
         finally:
-            if self._files != self._many_files:
-                resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
+            if borrowed:
+                for low in self._low:
+                    os.dup2(self._null, low, inheritable=False)
 
     def rest(self) -> None:
         """Give up the last command's mark and directory, after a run of spawns."""
@@ -115,14 +131,19 @@ class Spawner:
             resource.setrlimit(proc.RLIMIT_LOCKS, self._locks)
             os.chdir("/")
 
-    def _take_limits(self, mark: int) -> None:
+    def close(self) -> None:
+        """Give everything back that it holds."""
+        self.rest()
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
+        for fd in (self._null, *self._low):
+            os.close(fd)
+
+    def _take_mark(self, mark: int) -> None:
         self._changed = True
         hard = self._locks[1]
         if hard != resource.RLIM_INFINITY:
             mark = min(mark, hard)
         resource.setrlimit(proc.RLIMIT_LOCKS, (mark, hard))
-        if self._files != self._many_files:
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
 
     def _search(self, arguments: list[str], env: dict[str, str], actions: Actions) -> Spawned:
         program = arguments[0]
@@ -170,11 +191,19 @@ class Spawner:
         )
 
 
+def _actions(outputs: tuple[int, int]) -> Actions:
+    return [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, outputs[0], 1),
+        (os.POSIX_SPAWN_DUP2, outputs[1], 2),
+    ]
+
+
 def _candidates(program: str, env: dict[str, str]) -> list[str]:
     if "/" in program:
         return [program]
     path = env.get("PATH", os.defpath)
-    return [f"{place}/{program}" if place else f"./{program}" for place in path.split(":")]
+    return [f"{place}/{program}" if place else program for place in path.split(":")]
 
 
 def _ticks_now() -> int:

@@ -93,6 +93,11 @@ class Store:
         if fd >= 0:
             os.close(fd)
 
+    def cut(self, log: Log, size: int) -> None:
+        """Cut the current segment of *log* to *size* bytes; a disk that fails changes nothing."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.fd_of(log), size)
+
     def unlink(self, name: str) -> None:
         """Remove a segment. One that is not there is as good."""
         with contextlib.suppress(FileNotFoundError):

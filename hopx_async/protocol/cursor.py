@@ -12,21 +12,28 @@ from zlib import crc32
 
 from hopx_async.errors import BadCursor
 
-__all__ = ["CURSOR_RULE", "START", "Position", "parse_cursor", "print_cursor"]
+__all__ = ["CURSOR_RULE", "START", "UNKNOWN", "Position", "parse_cursor", "print_cursor"]
 
 #: Fits the header Last-Event-ID, a URL and a file name.
 CURSOR_RULE = "[0-9A-Za-z._-]{1,64}"
-_LOG_CURSOR = re.compile(r"L1\.(\d{1,16})\.(\d{1,16})\.(\d{1,16})\.([0-9a-f]{8})")
+_LOG_CURSOR = re.compile(r"L1\.(\d{1,16})\.(\d{1,16}|-)\.(\d{1,16}|-)\.([0-9a-f]{8})")
 _FEED = re.compile(r"([A-Z]\d+)\.")
 
 
+#: The count of a stream that was joined at its end and has printed nothing since.
+UNKNOWN = -1
+
+
 class Position(NamedTuple):
-    """A place between two records.
+    """How far a command was read.
 
     Attributes:
-        offset: Log bytes before it.
-        stdout_bytes: Bytes of stdout before it.
-        stderr_bytes: Bytes of stderr before it.
+        offset: Log bytes before the place to read on, which lies between two records.
+        stdout_bytes: Bytes of stdout that were read, or `UNKNOWN`.
+        stderr_bytes: Bytes of stderr that were read, or `UNKNOWN`.
+
+    The bytes of an event are read as a whole. Those of a line may end within a record
+    that has to be read again for the rest: then the counts are ahead of the offset.
     """
 
     offset: int
@@ -40,7 +47,8 @@ START = Position(0, 0, 0)
 def print_cursor(process_id: str, position: Position) -> str:
     """Return *position* in the log of *process_id* as a cursor."""
     offset, out, err = position
-    return f"L1.{offset}.{out}.{err}.{crc32(f'{process_id}.{offset}.{out}.{err}'.encode()):08x}"
+    place = f"{offset}.{'-' if out == UNKNOWN else out}.{'-' if err == UNKNOWN else err}"
+    return f"L1.{place}.{crc32(f'{process_id}.{place}'.encode()):08x}"
 
 
 def parse_cursor(process_id: str, cursor: object) -> Position:
@@ -56,7 +64,8 @@ def parse_cursor(process_id: str, cursor: object) -> Position:
         if feed is not None and feed[1] != "L1":
             rule += f"; this one is of a feed {feed[1]}, here it is L1"
         raise BadCursor("after", repr(cursor)[:120], rule)
-    position = Position(int(match[1]), int(match[2]), int(match[3]))
+    out, err = (UNKNOWN if count == "-" else int(count) for count in match.group(2, 3))
+    position = Position(int(match[1]), out, err)
     if print_cursor(process_id, position) != cursor:
         raise BadCursor("after", repr(cursor), f"a cursor of command {process_id}, not of another")
     return position

@@ -11,7 +11,7 @@ import attrs
 from hopx_async.errors import RemoteProtocolError
 from hopx_async.model import Exit
 from hopx_async.protocol import lifecycle, records
-from hopx_async.protocol.cursor import START, Position, print_cursor
+from hopx_async.protocol.cursor import START, UNKNOWN, Position, print_cursor
 
 __all__ = [
     "Event",
@@ -161,7 +161,16 @@ class EventReader:
         at: Unix time of the last record read, 0.0 before.
     """
 
-    __slots__ = ("_jumped", "_later", "_process_id", "_reader", "at", "position", "state")
+    __slots__ = (
+        "_caught_up",
+        "_jumped",
+        "_later",
+        "_process_id",
+        "_reader",
+        "at",
+        "position",
+        "state",
+    )
 
     def __init__(self, process_id: str, position: Position = START) -> None:
         self._process_id = process_id
@@ -170,6 +179,8 @@ class EventReader:
         # What came behind a gap waits here until everything before the gap is read.
         self._later: deque[tuple[int, bytes]] = deque()
         self.position = position
+        # Whether a stream's count is where the log is; behind a line it may be ahead of it.
+        self._caught_up = [position.offset == 0, position.offset == 0]
         # A cursor is handed out with an event, and no event comes before `Started`.
         self.state = lifecycle.RUNNING if position.offset else lifecycle.EMPTY
         self.at = 0.0
@@ -276,39 +287,52 @@ class EventReader:
             return exit_event(self._process_id, record, self.position)
         return None
 
-    def _data(self, record: records.Record) -> Stdout | Stderr:
+    def _data(self, record: records.Record) -> Stdout | Stderr | None:
         data = record.data
-        _, out, err = self.position
-        is_out = record.kind == records.STDOUT
-        expected = out if is_out else err
-        if record.stream_offset != expected:
-            raise records.RecordError(
-                f"{record!r} is byte {record.stream_offset} of its stream, expected {expected}"
-            )
-        if is_out:
-            self.position = Position(record.end, out + len(data), err)
-        else:
-            self.position = Position(record.end, out, err + len(data))
-        return (Stdout if is_out else Stderr)(
+        index = 1 if record.kind == records.STDOUT else 2
+        begin, end = record.stream_offset, record.stream_offset + len(data)
+        read = begin if self.position[index] == UNKNOWN else self.position[index]
+        if begin != read:
+            if begin > read or self._caught_up[index - 1]:
+                problem = f"{record!r} is byte {begin} of its stream, expected {read}"
+                raise records.RecordError(problem)
+            # A line cursor may stand ahead of its record: what was read falls away.
+            data = data[read - begin :]
+        self._caught_up[index - 1] = end >= read
+        self._move(record.end, index, read + len(data))
+        if not data:
+            return None
+        return (Stdout if index == 1 else Stderr)(
             process_id=self._process_id, cursor=self._cursor(), at=record.at, data=data
         )
 
+    def _move(self, offset: int, index: int, count: int) -> None:
+        _, out, err = self.position
+        self.position = Position(offset, count, err) if index == 1 else Position(offset, out, count)
+
     def _base(self, record: records.Record) -> Truncated | None:
-        _, out, err = record.base()
-        lost_out = out - self.position.stdout_bytes
-        lost_err = err - self.position.stderr_bytes
-        if lost_out < 0 or lost_err < 0 or ((lost_out or lost_err) and not self._jumped):
-            raise records.RecordError(f"{record!r} counts {out} and {err}, not {self.position[1:]}")
+        lost = [0, 0]
+        counts = list(record.base()[1:])
+        for index, (count, read) in enumerate(zip(counts, self.position[1:], strict=True)):
+            if read == UNKNOWN:
+                continue
+            if count < read and not self._caught_up[index]:
+                counts[index] = read
+                continue
+            lost[index] = count - read
+            self._caught_up[index] = True
+            if lost[index] < 0 or (lost[index] and not self._jumped):
+                raise records.RecordError(f"{record!r} counts {counts}, not {self.position[1:]}")
         self._jumped = False
-        self.position = Position(record.end, out, err)
-        if not lost_out and not lost_err:
+        self.position = Position(record.end, *counts)
+        if not any(lost):
             return None
         return Truncated(
             process_id=self._process_id,
             cursor=self._cursor(),
             at=record.at,
-            stdout_bytes=lost_out,
-            stderr_bytes=lost_err,
+            stdout_bytes=lost[0],
+            stderr_bytes=lost[1],
         )
 
     def _cursor(self) -> str:

@@ -305,6 +305,4 @@ class Link:
         self._leave(subscription)
 
     def _send(self, feed: int, control: wire.ClientControl) -> None:
-        outbox = self._outbox.get(feed)
-        if outbox is not None:
-            outbox.add(control)
+        self._outbox[feed].add(control)

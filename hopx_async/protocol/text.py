@@ -13,7 +13,7 @@ import re
 import attrs
 
 from hopx_async.model import Stream
-from hopx_async.protocol.cursor import Position, print_cursor
+from hopx_async.protocol.cursor import UNKNOWN, Position, print_cursor
 from hopx_async.protocol.events import Event, Exited, Lost, Stderr, Stdout, Truncated
 
 __all__ = ["MAX_LINE_BYTES", "Line", "LineReader", "Text", "TextReader", "strip_escapes"]
@@ -26,9 +26,7 @@ _MAX_ESCAPE_BYTES = 4096
 _ESCAPE = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])"
 )
-_UNFINISHED_ESCAPE = re.compile(
-    rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)?\Z"
-)
+_UNFINISHED_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)?\Z")
 _STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
 
 
@@ -135,6 +133,11 @@ class _Reader:
                 offset = min(offset, waiting.offset)
         return Position(offset, out.handed, err.handed)
 
+    def _learn(self, event: Stdout | Stderr, after: Position) -> None:
+        index = 0 if isinstance(event, Stdout) else 1
+        if self._waiting[index].handed == UNKNOWN:
+            self._waiting[index].handed = after[index + 1] - len(event.data)
+
     def _decode(self, data: bytes) -> str:
         return (strip_escapes(data) if self._strip else data).decode(errors="replace")
 
@@ -152,20 +155,21 @@ class LineReader(_Reader):
         strip: Whether escape sequences are taken out.
     """
 
-    def feed(self, event: Event, before: int, after: int) -> list[Line]:
+    def feed(self, event: Event, before: Position, after: Position) -> list[Line]:
         """Return the lines that *event* completes.
 
         Args:
             event: The next event.
-            before: Log offset at which its record can be read again.
-            after: Log offset behind its record.
+            before: A position at which its record can be read again.
+            after: The position behind its record.
         """
         if isinstance(event, (Stdout, Stderr)):
-            return self._data(event, before, after)
+            self._learn(event, after)
+            return self._data(event, before.offset, after.offset)
         if isinstance(event, Truncated):
-            return self._cut(event, after)
+            return self._cut(event, after.offset)
         if isinstance(event, (Exited, Lost)):
-            return self._flush(event.at, after)
+            return self._flush(event.at, after.offset)
         return []
 
     def _data(self, event: Stdout | Stderr, before: int, after: int) -> list[Line]:
@@ -174,33 +178,32 @@ class LineReader(_Reader):
         if self._skips(_STREAMS[index]):
             waiting.handed += len(event.data)
             return []
-        first, *rest = event.data.split(b"\n")
-        if not rest:
-            waiting.hold(first, before)
-            return self._pieces(index, event.at, before, after)
-        waiting.hold(first, before)
-        last = rest.pop()
-        lines = [self._line(index, event.at, before, newline=True)]
-        for data in rest:
+        *whole, last = event.data.split(b"\n")
+        lines = []
+        for data in whole:
             waiting.hold(data, before)
+            if waiting.size > MAX_LINE_BYTES:
+                lines += self._pieces(index, event.at, before, before)
             lines.append(self._line(index, event.at, before, newline=True))
-        if last:
-            waiting.hold(last, before)
+        waiting.hold(last, before)
+        if waiting.size > MAX_LINE_BYTES:
             lines += self._pieces(index, event.at, before, after)
-        elif lines:
+        elif lines and not last:
             lines[-1] = attrs.evolve(lines[-1], position=self._position(after))
         return lines
 
     def _pieces(self, index: int, at: float, before: int, after: int) -> list[Line]:
         waiting = self._waiting[index]
+        earlier, newest = waiting.offset, len(waiting.chunks[-1])
         lines = []
         while waiting.size > MAX_LINE_BYTES:
             data = b"".join(waiting.chunks)
             cut = _whole_characters(data, MAX_LINE_BYTES)
             waiting.chunks, waiting.size = [data[:cut]], cut
-            # What is left stands at the end of the record read last.
             line = self._line(index, at, before, newline=False, partial=True)
-            waiting.hold(data[cut:], before)
+            rest = data[cut:]
+            # A character may have begun in the record before.
+            waiting.hold(rest, before if len(rest) <= newest else earlier)
             lines.append(attrs.evolve(line, position=self._position(after)))
         return lines
 
@@ -251,24 +254,25 @@ class TextReader(_Reader):
         strip: Whether escape sequences are taken out.
     """
 
-    def feed(self, event: Event, before: int, after: int) -> list[Text]:
+    def feed(self, event: Event, before: Position, after: Position) -> list[Text]:
         """Return the texts that *event* completes; the arguments are those of `LineReader.feed`."""
         if isinstance(event, (Stdout, Stderr)):
+            self._learn(event, after)
             index = 0 if isinstance(event, Stdout) else 1
             waiting = self._waiting[index]
             if self._skips(_STREAMS[index]):
                 waiting.handed += len(event.data)
                 return []
-            waiting.hold(event.data, before)
-            return self._texts(index, event.at, before, after)
+            waiting.hold(event.data, before.offset)
+            return self._texts(index, event.at, before.offset, after.offset)
         if isinstance(event, Truncated):
-            texts = self._rests(event.at, after)
+            texts = self._rests(event.at, after.offset)
             for waiting, lost in zip(
                 self._waiting, (event.stdout_bytes, event.stderr_bytes), strict=True
             ):
                 waiting.handed += lost
             return texts
-        return self._rests(event.at, after) if isinstance(event, (Exited, Lost)) else []
+        return self._rests(event.at, after.offset) if isinstance(event, (Exited, Lost)) else []
 
     def _texts(self, index: int, at: float, before: int, after: int) -> list[Text]:
         waiting = self._waiting[index]

@@ -168,7 +168,7 @@ class Outbox:
         return (b"[" + b",".join(taken) + b"]").decode()
 
 
-def encode(controls: Iterable[ClientControl] | Iterable[AgentControl]) -> str:
+def encode(controls: Iterable[ClientControl | AgentControl]) -> str:
     """Return the text frame that carries *controls*."""
     return _encoder.encode(list(controls)).decode()
 

@@ -108,7 +108,7 @@ class Pump:
         Raises:
             ClosedError: If the sandbox is closed.
         """
-        self._check()
+        self.check()
         subscription = self._link.subscribe(process_id, position, output=output)
         self._wanted.set()
         self.flush()
@@ -150,7 +150,7 @@ class Pump:
         """
         backoff = Backoff(give_up_after=self._give_up_after)
         while True:
-            self._check()
+            self.check()
             self._wanted.set()
             try:
                 return await self._call_once(method, params)
@@ -297,7 +297,12 @@ class Pump:
             self._wake(subscription)
         self._drop_calls(error)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise why nothing can be asked for any more, if so.
+
+        Raises:
+            ClosedError: If the sandbox is closed.
+        """
         if self._closed:
             raise ClosedError("the sandbox is closed")
         if self._failure is not None:

@@ -14,7 +14,7 @@ from hopx_async.agent.board import PAGE_LENGTH, Board, Command, News, exit_of
 from hopx_async.errors import CommandNotFound, InvalidArgument
 from hopx_async.model import CommandInfo
 from hopx_async.protocol import records
-from tests.agent.keeper_double import PID, STARTED_AT, public
+from tests.agent.keeper_double import PATIENCE, PID, STARTED_AT, public
 
 END = 10_000
 
@@ -201,8 +201,9 @@ async def test_waiting_for_an_end_returns_with_the_news() -> None:
     waiting = [asyncio.create_task(board.ended(command)) for _ in range(2)]
     await asyncio.sleep(0)
     board.apply(ended("a"))
-    await asyncio.gather(*waiting)
-    await board.ended(command)
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*waiting)
+        await board.ended(command)
 
 
 async def test_a_cancelled_wait_leaves_nothing() -> None:

@@ -140,7 +140,8 @@ async def test_room_waits_until_the_other_side_reads() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
 
-        received = 0
-        while received < 8_000_001:
-            received += len(await asyncio.get_running_loop().sock_recv(owner.other, 1 << 20))
-        await waiting
+        async with asyncio.timeout(30):
+            received = 0
+            while received < 8_000_001:
+                received += len(await asyncio.get_running_loop().sock_recv(owner.other, 1 << 20))
+            await waiting

@@ -12,7 +12,7 @@ import pytest
 from hopx_async.agent import logs as module
 from hopx_async.agent.board import Board, Command
 from hopx_async.agent.logs import MAX_OPEN, Logs
-from tests.agent.keeper_double import FakeLog, make_state, public
+from tests.agent.keeper_double import PATIENCE, FakeLog, make_state, public
 from tests.support.leaks import open_descriptors
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ class Shelf:
     def ring(self, process_id: str) -> None:
         self.fetched.append(process_id)
         self.arrived.set()
+
+    async def rung(self) -> None:
+        """Wait until a fetch has been told of."""
+        async with asyncio.timeout(PATIENCE):
+            await self.arrived.wait()
+        self.arrived.clear()
 
     def add(self, process_id: str = "one") -> FakeLog:
         log = FakeLog(self.directory, process_id, public(process_id))
@@ -195,8 +201,7 @@ async def test_cold_pages_are_fetched_by_a_thread(
     while len(whole) < log.end:
         assert shelf.logs.read("one", len(whole), 100) is None
         assert shelf.logs.read("one", len(whole), 100) is None
-        await shelf.arrived.wait()
-        shelf.arrived.clear()
+        await shelf.rung()
         piece = shelf.logs.read("one", len(whole), 100)
         assert piece is not None
         whole += piece[1]
@@ -217,7 +222,7 @@ async def test_a_cold_last_record_comes_whole(
         os, "preadv", lambda fd, views, *rest: true_preadv(fd, [views[0][:5]], *rest)
     )
     assert shelf.logs.last("one") is None
-    await shelf.arrived.wait()
+    await shelf.rung()
 
     assert log.last is not None
     assert shelf.logs.last("one") == (log.end - len(log.last), log.last)
@@ -241,13 +246,12 @@ async def test_fetched_pieces_are_bounded(shelf: Shelf, monkeypatch: pytest.Monk
     for n in range(4):
         shelf.add(f"c{n}")
         assert shelf.logs.read(f"c{n}", 0, 10) is None
-        await shelf.arrived.wait()
-        shelf.arrived.clear()
+        await shelf.rung()
 
     assert len(shelf.logs._fetched) == 2
     assert shelf.logs.read("c3", 0, 10) is not None
     assert shelf.logs.read("c0", 0, 10) is None
-    await shelf.arrived.wait()
+    await shelf.rung()
 
 
 async def test_closing_while_a_thread_reads_leaves_nothing(
@@ -260,8 +264,9 @@ async def test_closing_while_a_thread_reads_leaves_nothing(
     assert shelf.logs.read("one", 0, 10) is None
     shelf.logs.close()
     shelf.logs._threads.shutdown(wait=True)
-    while shelf.logs._fetching:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        while shelf.logs._fetching:
+            await asyncio.sleep(0)
 
     assert shelf.fetched == []
     assert len(open_descriptors()) == before - 1  # the directory's, too

@@ -115,7 +115,7 @@ def test_descriptor_travels_with_its_message() -> None:
     loop = Loop()
     fds: list[int | None] = []
     receiving = Channel(theirs, loop, lambda _message: fds.append(receiving.take_fd()), int)
-    sending = Channel(ours, loop, int, int)
+    sending = Channel(ours, loop, lambda _message: None, int)
     reader, writer = os.pipe()
     sending.send_with_fd({"op": "one"}, writer)
     sending.send_json({"op": "two"})

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import time
+from typing import Self
 
 from hopx_async.keeper.loop import Loop
 
@@ -14,7 +15,7 @@ class _Loop(Loop):
     def __exit__(self, *_: object) -> None:
         self._epoll.close()
 
-    def __enter__(self) -> _Loop:
+    def __enter__(self) -> Self:
         return self
 
 

@@ -55,17 +55,20 @@ def test_mark_and_scopes_of_a_process() -> None:
     resource.setrlimit(proc.RLIMIT_LOCKS, (proc.mark_of("x"), before[1]))
     try:
         env = {**os.environ, "HOPX_SCOPE": "out/a:in/b"}
-        child = subprocess.Popen(["sleep", "60"], env=env)
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(["cat"], env=env, bufsize=0, stdin=pipe, stdout=pipe)
     finally:
         resource.setrlimit(proc.RLIMIT_LOCKS, before)
-    try:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(b"x")
+    assert child.stdout.read(1) == b"x"  # now it has executed for good
+    with child:
         assert proc.read_mark(child.pid) == proc.mark_of("x")
         assert proc.read_mark(os.getpid()) is None
         assert proc.read_scopes(child.pid) == ["out/a", "in/b"]
         assert child.pid in proc.pids()
-    finally:
         child.kill()
-        child.wait()
 
 
 @pytest.mark.leaves_orphans

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +13,6 @@ from hopx_async.keeper.options import RootError
 from hopx_async.keeper.root import listen
 from tests.keeper.harness import running
 from tests.keeper.root_harness import root_process
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_announces_where_it_is_and_leaves_a_note(tmp_path: Path) -> None:
@@ -121,7 +118,8 @@ def test_parent_config_overrules_the_command_line(tmp_path: Path) -> None:
     assert told["workspace"] == str(tmp_path / "work")
     assert told["sandbox_id"] == "mine"
     assert told["allow_hosts"] == ["example.org"]
-    assert told["base_env"].keys() == {*"PATH HOME LANG TERM USER TMPDIR COLOUR".split()}
+    names = {"PATH", "HOME", "LANG", "TERM", "USER", "TMPDIR", "COLOUR"}
+    assert told["base_env"].keys() == names
     assert told["base_env"]["HOME"] == str(tmp_path / "work")
     assert (tmp_path / "work").is_dir()
 
@@ -152,10 +150,8 @@ def test_children_see_no_secrets(tmp_path: Path) -> None:
     with root_process("--state-dir", str(tmp_path / "state"), env=env) as root:
         token = root.said["token"].encode()
         for pid in (root.said["agent_pid"], root.keeper_pid()):
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                environ = file.read()
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                arguments = file.read()
+            environ = Path(f"/proc/{pid}/environ").read_bytes()
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
             assert b"HOPX" not in environ
             assert b"SECRET" not in environ
             assert token not in environ + arguments

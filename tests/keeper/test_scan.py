@@ -13,7 +13,7 @@ from hopx_async.keeper.scan import EVERYTHING, Scanner
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOBODY = {"leader": None, "start_ticks": None, "known": []}
+NOBODY: dict[str, object] = {"leader": None, "start_ticks": None, "known": []}
 
 
 class _Processes:
@@ -63,11 +63,11 @@ def test_leader_is_found_with_all_below(processes: _Processes) -> None:
     assert stat is not None
     tree = {pid, *proc.descendants(pid)}
 
-    right = {"leader": pid, "start_ticks": stat.start_ticks, "known": []}
-    wrong = {"leader": pid, "start_ticks": stat.start_ticks + 1, "known": []}
+    right: dict[str, object] = {"leader": pid, "start_ticks": stat.start_ticks, "known": []}
+    wrong: dict[str, object] = {"leader": pid, "start_ticks": stat.start_ticks + 1, "known": []}
     assert _scan({"a": right})["a"] == tree
     assert _scan({"a": wrong})["a"] == set()
-    known = {**NOBODY, "known": [[pid, stat.start_ticks]]}
+    known: dict[str, object] = {**NOBODY, "known": [[pid, stat.start_ticks]]}
     assert _scan({"a": known})["a"] == tree
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,6 @@ from tests.keeper.harness import make_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_idle_logs_hold_no_descriptor(store: Store, tmp_path: Path) -> None:
     """Of many logs only those used last hold a descriptor; the others open theirs again."""
     logs = [Log(store, f"l{number}") for number in range(200)]
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for log in logs:
         log.claim(b"{}")
-    assert len(os.listdir("/proc/self/fd")) - before <= 64
+    assert len(list(Path("/proc/self/fd").iterdir())) - before <= 64
     logs[0].append(records.STARTED, b"{}")
 
     assert (tmp_path / "logs" / "l0.0000000000000000").stat().st_size == logs[0].end
@@ -40,10 +40,10 @@ def test_closed_log_opens_again(store: Store) -> None:
     """close gives the descriptor back, twice without harm, and the log can still be written."""
     log = Log(store, "a")
     log.claim(b"{}")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     log.close()
     log.close()
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert len(list(Path("/proc/self/fd").iterdir())) == before - 1
     log.append(records.STARTED, b"{}")
     assert not log.stuck
 

@@ -4,15 +4,12 @@ import os
 import resource
 import signal
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.keeper.harness import read_log, running
 from tests.keeper.root_harness import RootProcess, eventually, root_process, wait_for_end
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _who(root: RootProcess) -> int:
@@ -57,6 +54,7 @@ def test_silent_agent_is_killed_and_replaced(tmp_path: Path) -> None:
     """An agent that answers no pings is killed."""
     with root_process("--state-dir", str(tmp_path / "state"), mode="mute", silence=0.3) as root:
         assert "silent" in root.complaint("silent")
+        root.complaint("started again")
         assert _who(root) != root.said["agent_pid"]
 
 
@@ -183,13 +181,8 @@ def test_orphans_of_the_keeper_are_reaped(tmp_path: Path) -> None:
         root.start("a", "(setsid sh -c 'exit 0' &) ; exit 0")
         eventually(lambda: b'"exit_code":0' in _log(tmp_path))
         keeper = root.keeper_pid()
-        children = f"/proc/{keeper}/task/{keeper}/children"
-
-        def none() -> bool:
-            with open(children) as file:
-                return not file.read().split()
-
-        eventually(none)
+        children = Path(f"/proc/{keeper}/task/{keeper}/children")
+        eventually(lambda: not children.read_text().split())
 
 
 def test_ipv6_is_served(tmp_path: Path) -> None:

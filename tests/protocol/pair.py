@@ -265,9 +265,7 @@ class Pair:
 
     # The client's world.
 
-    def read(
-        self, command: Command, position: Position = START, *, output: bool = True
-    ) -> Reader:
+    def read(self, command: Command, position: Position = START, *, output: bool = True) -> Reader:
         """Begin to read a command."""
         reader = Reader(self, command, position, output=output)
         self.readers.append(reader)

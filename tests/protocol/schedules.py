@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+
 from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.cursor import START, Position, parse_cursor
 from tests.protocol.pair import Command, Pair, Reader
@@ -24,7 +25,7 @@ class Schedule:
     """One random run. Everything comes from the seed."""
 
     def __init__(self, kind: str, seed: int) -> None:
-        self.random = Random(seed)
+        self.random = Random(seed)  # noqa: S311  # chance, no secret
         self.drops, self.feeds, self.duplicates = KINDS[kind]
         self.pair = Pair(
             budget=self.random.choice(_BUDGETS),

@@ -44,7 +44,7 @@ def test_a_cursor_of_another_feed_is_refused(cursor: str) -> None:
 )
 def test_what_is_no_cursor_is_refused(cursor: object) -> None:
     """BadCursor says what a cursor is."""
-    with pytest.raises(BadCursor, match="a cursor that an event of this command carried$"):
+    with pytest.raises(BadCursor, match=r"a cursor that an event of this command carried$"):
         parse_cursor("cmd_1", cursor)
 
 

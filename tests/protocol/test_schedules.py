@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from hopx_async.protocol import link as links
 from hopx_async.protocol import peer as peers
+from hopx_async.protocol import records
 from hopx_async.protocol import subscription as subscriptions
+from hopx_async.protocol.budget import PATIENCE, Holders
 from hopx_async.protocol.cursor import parse_cursor
 from hopx_async.protocol.events import EventReader, Truncated
 from hopx_async.protocol.link import Link
@@ -26,14 +28,17 @@ from tests.protocol.schedules import KINDS, run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hopx_async.protocol.records import Record
+    from hopx_async.protocol.subscription import Subscription
+
 SEEDS = st.integers(0, 2**32 - 1)
 #: Schedules of one kind within which a seeded bug must show.
-_SEEDED = 60
+_SEEDED = 100
 _SOAK = 1_000
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=100)
+@settings(max_examples=200)
 @given(seed=SEEDS)
 def test_every_reader_gets_everything_once_and_in_order(kind: str, seed: int) -> None:
     """Whatever the schedule does, streams are exact, bounds hold and nobody starves."""
@@ -51,8 +56,6 @@ def test_thousands_of_schedules(kind: str) -> None:
 
 # Seeded bugs. Each is a change of one place, as a slip would be.
 
-Bug = "Callable[[pytest.MonkeyPatch], None]"
-
 
 def credit_is_never_renewed(patch: pytest.MonkeyPatch) -> None:
     """The client forgets to grant."""
@@ -61,7 +64,14 @@ def credit_is_never_renewed(patch: pytest.MonkeyPatch) -> None:
 
 def stale_cursor_on_asking_again(patch: pytest.MonkeyPatch) -> None:
     """The client asks from where it began, not from where it is."""
-    patch.setattr(EventReader, "fed", property(lambda _: 0))
+    ask = Link._ask
+
+    def stale(link: Link, subscription: Subscription, feed: int) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(EventReader, "fed", subscription._start)
+            ask(link, subscription, feed)
+
+    patch.setattr(Link, "_ask", stale)
 
 
 def duplicates_are_not_dropped(patch: pytest.MonkeyPatch) -> None:
@@ -78,7 +88,7 @@ def credit_ignores_what_is_buffered(patch: pytest.MonkeyPatch) -> None:
     """The client grants a whole window on each asking."""
     ask = Link._ask
 
-    def forgetful(link: Link, subscription: Any, feed: int) -> None:
+    def forgetful(link: Link, subscription: Subscription, feed: int) -> None:
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(EventReader, "pending", 0)
             ask(link, subscription, feed)
@@ -99,7 +109,6 @@ def dropped_buffer_rings_nobody(patch: pytest.MonkeyPatch) -> None:
 
 def oldest_gives_way(patch: pytest.MonkeyPatch) -> None:
     """Whoever waits longest for the rest of a record is thrown back."""
-    from hopx_async.protocol.budget import Holders
 
     def give_way(holders: Holders[Any]) -> Any:
         holder = next(iter(holders._held), None)
@@ -136,7 +145,7 @@ def truncated_is_off_by_one(patch: pytest.MonkeyPatch) -> None:
     """The client counts a lost byte too many."""
     base = EventReader._base
 
-    def wrong(reader: EventReader, record: Any) -> Any:
+    def wrong(reader: EventReader, record: Record) -> Truncated | None:
         event = base(reader, record)
         if event is None:
             return None
@@ -157,7 +166,7 @@ def base_is_off_by_one(patch: pytest.MonkeyPatch) -> None:
 
     def wrong(log: MemoryLog, at: float) -> None:
         if log.end:
-            log._counts[4] += 1
+            log._counts[records.STDOUT] += 1
         begin(log, at)
 
     patch.setattr(MemoryLog, "_open_segment", wrong)
@@ -226,11 +235,15 @@ def frames_of_the_live_one(stuck: int) -> int:
 
 
 def test_a_live_reader_among_ten_thousand_stuck_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stuck readers cost a live one no frame once their windows are full."""
-    for module in (links, subscriptions):
-        monkeypatch.setattr(module, "FIRST_WINDOW", 1024, raising=False)
+    """Stuck readers cost a live one next to nothing, however many they are.
 
-    assert frames_of_the_live_one(10_000) == frames_of_the_live_one(0)
+    All it ever costs are the frames in which they are not yet known to be stuck.
+    """
+    monkeypatch.setattr(subscriptions, "FIRST_WINDOW", 1024)
+    alone = frames_of_the_live_one(0)
+
+    assert frames_of_the_live_one(1_000) <= alone + PATIENCE
+    assert frames_of_the_live_one(10_000) <= alone + PATIENCE
 
 
 def frames_of_the_short_one() -> int:

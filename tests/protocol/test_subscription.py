@@ -130,3 +130,8 @@ def test_a_parked_reader_asks_again_when_it_is_read() -> None:
             while isinstance(event := reader.take(), Started | Stdout | Exited):
                 read[reader] += len(event.data) if isinstance(event, Stdout) else 0
     assert set(read.values()) == {90_000}
+
+
+def test_a_reader_of_the_end_has_no_buffer_to_drop(pair: Pair) -> None:
+    """Parking frees nothing where nothing is held."""
+    assert pair.link.subscribe("cmd_1", output=False)._park() == 0

@@ -10,7 +10,7 @@ from hopx_async import errors
 from hopx_async.errors import HopxError, RemoteProtocolError
 from hopx_async.protocol import wire
 
-FROM_CLIENT = [
+FROM_CLIENT: list[wire.ClientControl] = [
     wire.Hello(1),
     wire.Ask(1, "cmd_1", 5, 100),
     wire.Ask(2, "cmd_1", output=False),
@@ -18,7 +18,7 @@ FROM_CLIENT = [
     wire.Leave(1),
     wire.Call(3, "start", {"command": "é"}),
 ]
-FROM_AGENT = [
+FROM_AGENT: list[wire.AgentControl] = [
     wire.Hello(1, "sbx_1"),
     wire.Refused(1, {"code": "x"}),
     wire.Over(2),
@@ -89,7 +89,7 @@ def test_an_oversized_binary_frame_is_refused() -> None:
 def test_an_outbox_shares_frames_up_to_a_size() -> None:
     """Outbox puts small controls together and large ones into frames of their own."""
     outbox = wire.Outbox()
-    calls = [wire.Call(n, "m", {"x": "x" * 100_000}) for n in range(5)]
+    calls: list[wire.ClientControl] = [wire.Call(n, "m", {"x": "x" * 100_000}) for n in range(5)]
     big = wire.Call(9, "m", {"x": "x" * 500_000})
     for call in [*calls, big, wire.Leave(1)]:
         assert outbox.add(call)
@@ -99,7 +99,7 @@ def test_an_outbox_shares_frames_up_to_a_size() -> None:
         frames.append(wire.decode_client(frame))
 
     assert [len(frame) for frame in frames] == [2, 2, 1, 1, 1]
-    assert sum(frames, []) == [*calls, big, wire.Leave(1)]
+    assert [control for frame in frames for control in frame] == [*calls, big, wire.Leave(1)]
     assert outbox.size == 0
     assert not outbox
 

@@ -180,7 +180,7 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
 
 
 @pytest.fixture
-async def no_task_left(nothing_left: None, anyio_backend: object) -> AsyncIterator[None]:  # noqa: ARG001
+async def no_task_left(nothing_left: None, anyio_backend: object) -> AsyncIterator[None]:
     """Fail a test whose loop still has a task of its making.
 
     It comes after ``nothing_left``, so that its loop is closed when that looks.

@@ -2,21 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import io
+import os
 import re
 from typing import TYPE_CHECKING
 
-from sybil.parsers.markdown import SkipParser
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from sybil import Document, Region
+    from sybil import Document, Example, Region
 
-__all__ = ["LANGUAGES", "SkipWithReason", "fence_offences"]
+__all__ = ["LANGUAGES", "OutputParser", "ProgramParser", "SkipWithReason", "fence_offences"]
 
 #: What a fenced block may call itself. ``python`` is run; another spelling would escape that.
-LANGUAGES = frozenset({"console", "json", "make", "python", "text", "toml"})
+LANGUAGES = frozenset({"console", "json", "make", "mermaid", "python", "text", "toml"})
+_PRINTED = "__printed__"
+
+
+class ProgramParser(CodeBlockParser):
+    """Runs the Python blocks of a page and keeps what each has printed."""
+
+    language = "python"
+    _run = PythonEvaluator()
+
+    def evaluate(self, example: Example) -> None:
+        """Run one."""
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            self._run(example)
+        example.namespace[_PRINTED] = printed.getvalue()
+        # An agent that was detached and then ended is an orphan, and comes to this process.
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+
+
+class OutputParser(CodeBlockParser):
+    """A ``text`` block right behind a Python block is what that prints, but for durations."""
+
+    language = "text"
+
+    def __call__(self, document: Document) -> Iterable[Region]:
+        """Find those that stand right behind a Python block."""
+        programs = [region.end for region in CodeBlockParser("python", _nothing)(document)]
+        for region in super().__call__(document):
+            before = max((end for end in programs if end <= region.start), default=None)
+            if before is not None and not document.text[before : region.start].strip():
+                yield region
+
+    def evaluate(self, example: Example) -> str | None:
+        """Compare, and return what differs."""
+        shown, printed = _timeless(str(example.parsed)), _timeless(example.namespace[_PRINTED])
+        if shown == printed:
+            return None
+        return "\n".join(difflib.unified_diff(shown, printed, "the page", "the program", n=99))
+
+
+def _timeless(text: str) -> list[str]:
+    return re.sub(r"\b\d+\.\d+ s\b", "0.0 s", text.rstrip()).splitlines()
+
+
+def _nothing(_: Example) -> None:
+    """Stand for an evaluator where only places are wanted."""
 
 
 class SkipWithReason(SkipParser):

@@ -11,12 +11,11 @@ from tests.support import pages
 ROOT = Path(__file__).parents[2]
 CONFTEST = """
 from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser
-from tests.support.pages import SkipWithReason
+from tests.support.pages import OutputParser, ProgramParser, SkipWithReason
 
 pytest_plugins = ["tests.support.leaks"]
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipWithReason()],
+    parsers=[ProgramParser(), OutputParser(), SkipWithReason()],
     patterns=["*.md"],
     fixtures=["nothing_left"],
 ).pytest()
@@ -56,6 +55,22 @@ def test_a_block_that_leaks_fails(run: pytest.Pytester) -> None:
     result = outcome(run, "```python\nimport tempfile\ntempfile.mkdtemp()\n```\n")
 
     result.assert_outcomes(passed=1, errors=1)
+
+
+@pytest.mark.parametrize("shown", ["hello\nafter 2.5 s", "hello\nafter 0.1 s\n"])
+def test_what_a_block_prints_is_compared(run: pytest.Pytester, shown: str) -> None:
+    """A text block behind a program is its output, but for durations; others are just text."""
+    page = "```python\nprint('hello\\nafter 1.0 s')\n```\n\n"
+
+    outcome(run, f"{page}```text\n{shown}\n```\nThen\n```text\nmore\n```").assert_outcomes(passed=2)
+
+
+def test_an_output_that_is_not_printed_fails(run: pytest.Pytester) -> None:
+    """A page that shows another output than its program prints fails, and says what differs."""
+    result = outcome(run, "```python\nprint('hello')\n```\n\n```text\nhallo\n```\n")
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*-hallo*", "*+hello*"])
 
 
 def test_a_skip_with_its_reason_skips(run: pytest.Pytester) -> None:
