@@ -75,31 +75,84 @@ if TYPE_CHECKING:
         Stdout,
         Truncated,
     )
+    from hopx_async.protocol.text import Line, Text
     from hopx_async.providers.local import local
     from hopx_async.providers.remote import remote
     from hopx_async.sandbox import Sandbox
-    from hopx_async.stream import EventStream
+    from hopx_async.stream import END, EventStream, LineStream, TextStream
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AgentFault", "AgentUnreachable", "ApiError", "AuthenticationError", "BadCursor",
-    "BusyError", "Capabilities", "ClosedError", "CommandError", "CommandFailed",
-    "CommandHandle", "CommandInfo", "CommandLost", "CommandNotFound", "CommandRef",
-    "CommandResult", "CommandSpec", "CommandTimedOut", "Commands", "ConflictError",
-    "ConnectError", "ConnectionLost", "EndReason", "Event", "EventStream", "Exit", "Exited",
-    "HopxError", "InvalidArgument", "LocalProtocolError", "Lost", "MissingApiKey",
-    "MisuseError", "NotFoundError", "Opening", "Output", "OutputTooLarge", "ProtocolError",
-    "RateLimited", "RemoteProtocolError", "RequestTimeout", "Sandbox", "SandboxNotFound",
-    "SpawnError", "Started", "Status", "Stderr", "Stdout", "SurvivorsLeft", "TemplateNotFound",
-    "TransportError", "Truncated", "Unsupported", "Usage", "UsageError", "__version__", "local",
+    "END",
+    "AgentFault",
+    "AgentUnreachable",
+    "ApiError",
+    "AuthenticationError",
+    "BadCursor",
+    "BusyError",
+    "Capabilities",
+    "ClosedError",
+    "CommandError",
+    "CommandFailed",
+    "CommandHandle",
+    "CommandInfo",
+    "CommandLost",
+    "CommandNotFound",
+    "CommandRef",
+    "CommandResult",
+    "CommandSpec",
+    "CommandTimedOut",
+    "Commands",
+    "ConflictError",
+    "ConnectError",
+    "ConnectionLost",
+    "EndReason",
+    "Event",
+    "EventStream",
+    "Exit",
+    "Exited",
+    "HopxError",
+    "InvalidArgument",
+    "Line",
+    "LineStream",
+    "LocalProtocolError",
+    "Lost",
+    "MissingApiKey",
+    "MisuseError",
+    "NotFoundError",
+    "Opening",
+    "Output",
+    "OutputTooLarge",
+    "ProtocolError",
+    "RateLimited",
+    "RemoteProtocolError",
+    "RequestTimeout",
+    "Sandbox",
+    "SandboxNotFound",
+    "SpawnError",
+    "Started",
+    "Status",
+    "Stderr",
+    "Stdout",
+    "SurvivorsLeft",
+    "TemplateNotFound",
+    "Text",
+    "TextStream",
+    "TransportError",
+    "Truncated",
+    "Unsupported",
+    "Usage",
+    "UsageError",
+    "__version__",
+    "local",
     "remote",
 ]  # fmt: skip
 
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
-    "errors", "model", "opening", "protocol.events", "stream", "handle", "commands", "sandbox",
-    "providers.remote", "providers.local",
+    "errors", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
+    "commands", "sandbox", "providers.remote", "providers.local",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -11,7 +11,7 @@ import anyio
 
 from hopx_async.client import AgentClient
 from hopx_async.errors import CommandNotFound, HopxError, InvalidArgument
-from hopx_async.handle import MAX_BYTES, CommandHandle
+from hopx_async.handle import MAX_BYTES, CommandHandle, Keep
 from hopx_async.model import (
     CommandInfo,
     CommandRef,
@@ -93,6 +93,7 @@ class Commands:
         *,
         check: bool = False,
         max_bytes: int = MAX_BYTES,
+        keep: Keep | None = None,
         env: Mapping[str, str | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # enforced by the far side
@@ -110,6 +111,7 @@ class Commands:
             command: As for `start`, like all arguments not named here.
             check: Raise `CommandFailed` unless the command exited with code 0.
             max_bytes: The most bytes of each stream to hold in memory.
+            keep: ``"head+tail"`` cuts a longer stream in the middle, None raises.
             env: As for `start`.
             working_dir: As for `start`.
             timeout: As for `start`, in seconds.
@@ -134,7 +136,7 @@ class Commands:
             process_id=process_id,
         )
         try:
-            result = await handle.result(max_bytes=max_bytes)
+            result = await handle.result(max_bytes=max_bytes, keep=keep)
         except BaseException:
             await handle.aclose()
             raise

@@ -4,44 +4,41 @@ from __future__ import annotations
 
 import signal as signals
 from types import TracebackType
-from typing import Any, Self
+from typing import Literal, Self, TypeAlias
 from uuid import uuid4
 
 import anyio
 
+from hopx_async.arguments import check_last, check_stream, new_collector, signal_name
 from hopx_async.client import AgentClient
 from hopx_async.errors import (
     CommandFailed,
     CommandLost,
     CommandTimedOut,
-    InvalidArgument,
     OutputTooLarge,
 )
-from hopx_async.model import (
-    CommandInfo,
-    CommandRef,
-    CommandResult,
-    Exit,
-    Output,
-    Stream,
-    refuse,
-)
+from hopx_async.model import CommandInfo, CommandRef, CommandResult, Exit, Output, Stream, refuse
 from hopx_async.protocol import lifecycle
+from hopx_async.protocol.collect import Collector, TooMuch
 from hopx_async.protocol.cursor import print_cursor
-from hopx_async.protocol.events import Event, Exited, Lost, Stderr, Stdout, Truncated
+from hopx_async.protocol.events import Event, Exited, Lost
 from hopx_async.stream import EventStream, LineStream, TextStream
 
-__all__ = ["MAX_BYTES", "CommandHandle"]
+__all__ = ["MAX_BYTES", "CommandHandle", "Keep"]
 
+Keep: TypeAlias = Literal["head+tail"]
+
+_FAILURES: dict[str, type[CommandFailed]] = {
+    "timed_out": CommandTimedOut,
+    "idle_timed_out": CommandTimedOut,
+    "lost": CommandLost,
+}
 #: Bytes of each stream that `CommandHandle.result` holds unless told otherwise.
 MAX_BYTES = 16 * 1024 * 1024
 
 
 class CommandHandle:
-    """A command that runs, or ran, on a far side.
-
-    A handle is cheap: it holds no connection, no task and no output. It may be
-    dropped and made again by ``commands.get``.
+    """A command that runs, or ran. Holds no connection, no task and no output.
 
     Attributes:
         process_id: The command's id.
@@ -75,12 +72,12 @@ class CommandHandle:
     def events(self, *, after: str | None = None) -> EventStream:
         """Return the command's events, from its start or from behind *after*.
 
-        May be called any number of times, before or after the end. Output comes
-        in the order it was observed; the last event is `Exited` or `Lost`.
+        Any number of times, before or after the end. Output comes in the order it
+        was observed; the last event is `Exited` or `Lost`.
 
         Args:
-            after: The cursor of an event of this command, `END` for only what comes from now on,
-                None for everything.
+            after: The cursor of an event, line or text of this command, `END` for only what comes
+                from now on, None for everything.
 
         Raises:
             BadCursor: If *after* is no cursor of this command.
@@ -109,7 +106,7 @@ class CommandHandle:
             InvalidArgument: If *stream* is no stream.
             ClosedError: If the sandbox has been closed.
         """
-        _check_stream(stream)
+        check_stream(stream)
         return TextStream(self._client, self.process_id, after, stream=stream, strip=strip_ansi)
 
     def lines(
@@ -137,12 +134,8 @@ class CommandHandle:
                 and *last* are given.
             ClosedError: If the sandbox has been closed.
         """
-        _check_stream(stream)
-        if last is not None:
-            if not isinstance(last, int) or isinstance(last, bool) or last <= 0:
-                raise InvalidArgument("last", repr(last), "a number of lines above 0")
-            if after is not None:
-                raise InvalidArgument("last", repr(last), "either last or after, not both")
+        check_stream(stream)
+        check_last(last, after)
         return LineStream(
             self._client, self.process_id, after, last=last, stream=stream, strip=strip_ansi
         )
@@ -175,7 +168,9 @@ class CommandHandle:
             self._check(fate)
         return fate
 
-    async def result(self, *, check: bool = False, max_bytes: int = MAX_BYTES) -> CommandResult:
+    async def result(
+        self, *, check: bool = False, max_bytes: int = MAX_BYTES, keep: Keep | None = None
+    ) -> CommandResult:
         """Wait until the command has ended and return its end and its output.
 
         Cancelling ``result`` is safe: the command goes on, its log keeps the output.
@@ -183,26 +178,29 @@ class CommandHandle:
         Args:
             check: Raise `CommandFailed` unless the command exited with code 0.
             max_bytes: The most bytes of each stream to hold in memory.
+            keep: ``"head+tail"`` cuts the middle out of a longer stream, with a marker that says
+                how much; None raises.
 
         Raises:
-            OutputTooLarge: If a stream is longer; the command goes on.
+            InvalidArgument: If *max_bytes* or *keep* is nothing of the kind.
+            OutputTooLarge: If a stream is longer and is not to be cut; the command goes on.
             CommandFailed: If *check* is true and the command failed.
             AgentUnreachable: If nobody answered until the policy gave up.
             ClosedError: If the sandbox has been closed.
         """
-        collected = _Collected(self, max_bytes)
+        collector = new_collector(max_bytes, keep)
         async with self.events() as events:
             async for event in events:
-                collected.add(event)
+                self._add(collector, event, max_bytes)
                 self._note(event)
         fate = self._known_exit()
         if check:
             self._check(fate)
         return CommandResult(
             exit=fate,
-            stdout_bytes=bytes(collected.stdout),
-            stderr_bytes=bytes(collected.stderr),
-            lost_bytes=collected.lost_bytes,
+            stdout_bytes=collector.stdout,
+            stderr_bytes=collector.stderr,
+            lost_bytes=collector.lost_bytes,
         )
 
     async def output(self, *, max_bytes: int = MAX_BYTES) -> Output:
@@ -220,20 +218,20 @@ class CommandHandle:
             ClosedError: If the sandbox has been closed.
         """
         end = (await self.info()).log_end
-        collected = _Collected(self, max_bytes)
+        collector = new_collector(max_bytes, None)
         subscription = self._client.subscribe(self.process_id)
         try:
             while subscription.position.offset < end:
                 event = await self._client.next_event(subscription)
                 if event is None:
                     break
-                collected.add(event)
+                self._add(collector, event, max_bytes)
         finally:
             self._client.unsubscribe(subscription)
         return Output(
-            stdout_bytes=bytes(collected.stdout),
-            stderr_bytes=bytes(collected.stderr),
-            lost_bytes=collected.lost_bytes,
+            stdout_bytes=collector.stdout,
+            stderr_bytes=collector.stderr,
+            lost_bytes=collector.lost_bytes,
             cursor=print_cursor(self.process_id, subscription.position),
         )
 
@@ -253,8 +251,7 @@ class CommandHandle:
     async def send_signal(self, signal: str | int | signals.Signals) -> bool:
         """Send a signal to the command's process group; its *name* travels.
 
-        Safe to repeat: a repeated request delivers once. If cancelled, the
-        signal may or may not be delivered.
+        If cancelled, the signal may or may not be delivered.
 
         Args:
             signal: ``"SIGINT"``, ``"INT"`` or ``signal.SIGINT``.
@@ -267,7 +264,7 @@ class CommandHandle:
             CommandNotFound: If the far side does not know the command.
             AgentUnreachable: If nobody answered until the policy gave up.
         """
-        return await self._signal(_signal_name(signal), cause=None)
+        return await self._signal(signal_name(signal), cause=None)
 
     async def terminate(self) -> bool:
         """Send SIGTERM to the command's process group; it then ends as killed.
@@ -319,13 +316,17 @@ class CommandHandle:
     ) -> None:
         await self.aclose()
 
-    # Inside.
-
     async def _signal(self, name: str, *, cause: str | None) -> bool:
         answer = await self._client.call(
             "signal", process_id=self.process_id, signal_id=uuid4().hex, name=name, cause=cause
         )
         return bool(answer["delivered"])
+
+    def _add(self, collector: Collector, event: Event, max_bytes: int) -> None:
+        try:
+            collector.add(event)
+        except TooMuch as error:
+            raise OutputTooLarge(error.args[0], max_bytes, self) from None
 
     def _note(self, event: Event | None) -> None:
         if isinstance(event, (Exited, Lost)):
@@ -337,60 +338,7 @@ class CommandHandle:
         return self._exit
 
     def _check(self, fate: Exit) -> None:
-        if fate.ok:
-            return
-        kinds = {"timed_out": CommandTimedOut, "idle_timed_out": CommandTimedOut}
-        kind: type[CommandFailed] = kinds.get(fate.reason, CommandFailed)
-        raise (CommandLost if fate.reason == "lost" else kind)(
-            fate,
-            command=self.command,
-            name=self.name,
-            process_id=self.process_id,
-            tail=fate.tail,
-        )
-
-
-class _Collected:
-    """Output held in memory, up to a bound."""
-
-    def __init__(self, handle: CommandHandle, max_bytes: int) -> None:
-        if not isinstance(max_bytes, int) or max_bytes <= 0:
-            raise InvalidArgument("max_bytes", repr(max_bytes), "a number of bytes above 0")
-        self._handle = handle
-        self._max_bytes = max_bytes
-        self.stdout = bytearray()
-        self.stderr = bytearray()
-        self.lost_bytes = 0
-
-    def add(self, event: Event) -> None:
-        if isinstance(event, Stdout):
-            self._append(self.stdout, event)
-        elif isinstance(event, Stderr):
-            self._append(self.stderr, event)
-        elif isinstance(event, Truncated):
-            self.lost_bytes += event.stdout_bytes + event.stderr_bytes
-
-    def _append(self, buffer: bytearray, event: Stdout | Stderr) -> None:
-        if len(buffer) + len(event.data) > self._max_bytes:
-            raise OutputTooLarge(event.type, self._max_bytes, self._handle)
-        buffer += event.data
-
-
-def _check_stream(stream: Any) -> None:
-    if stream not in {None, "stdout", "stderr"}:
-        raise InvalidArgument("stream", repr(stream), "'stdout', 'stderr' or None for both")
-
-
-def _signal_name(signal: Any) -> str:
-    name = signal
-    if isinstance(signal, int) and not isinstance(signal, bool):
-        try:
-            name = signals.Signals(signal).name
-        except ValueError:
-            name = repr(signal)
-    elif isinstance(signal, str) and not signal.startswith("SIG"):
-        name = f"SIG{signal}"
-    if name not in lifecycle.SIGNAL_NAMES:
-        rule = f"one of {', '.join(sorted(lifecycle.SIGNAL_NAMES))}"
-        raise InvalidArgument("signal", repr(signal), rule)
-    return str(name)
+        if not fate.ok:
+            kind = _FAILURES.get(fate.reason, CommandFailed)
+            command, name = self.command, self.name
+            raise kind(fate, command=command, name=name, process_id=self.process_id, tail=fate.tail)

@@ -106,7 +106,9 @@ class Exit:
             "lost": "was lost: how it ended is not known",
         }[self.reason]
         after = "" if self.duration is None else f" after {self.duration:.1f} s"
-        left = f", {self.survivors} of its processes still running" if self.survivors else ""
+        # Where everything is being ended, what has not yet ended at that moment says nothing.
+        told = self.survivors and self.reason in {"exited", "signaled"}
+        left = f", {self.survivors} of its processes still running" if told else ""
         return sentence + after + left
 
     def to_dict(self) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def test_a_spec_shows_no_value_of_its_environment() -> None:
 def test_make_refuses_what_breaks_a_rule(arguments: dict[str, Any], parameter: str) -> None:
     """Make raises a typed error that names the argument, its value and the rule."""
     with pytest.raises(InvalidArgument) as caught:
-        CommandSpec.make(**{"command": "true", **arguments})
+        CommandSpec.make(arguments.pop("command", "true"), **arguments)
     assert caught.value.parameter == parameter
     assert caught.value.value
     assert caught.value.rule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import anyio
 import pytest
 
+import hopx_async as hopx
+from hopx_async.errors import InvalidArgument
 from hopx_async.protocol.events import Exited, Started
+from hopx_async.protocol.text import Line
 from hopx_async.sandbox import Sandbox
-from hopx_async.testing import VirtualTimeLoop
-from tests.support.virtual import CHATTER, SLEEP, agent_of, opened
+from hopx_async.testing import ScriptedCommand, VirtualTimeLoop, memory
+from tests.support.virtual import CHATTER, SLEEP, STEPS, agent_of, opened
 
 
 @pytest.fixture
@@ -81,3 +85,138 @@ async def test_cursor_and_repr_follow_the_reading() -> None:
         first = await anext(events)
         assert events.cursor == first.cursor
         assert first.cursor in repr(events)
+
+
+async def test_lines_come_as_they_are_completed() -> None:
+    """lines yields each line when its newline has come, the unfinished one at the end."""
+
+    async def script(command: ScriptedCommand) -> int:
+        await command.stdout(b"one\ntw")
+        await command.stderr(b"err")
+        await anyio.sleep(10)
+        await command.stdout(b"o\nthree")
+        return 0
+
+    async with memory({"x": script}) as sandbox:
+        handle = await sandbox.commands.start("x")
+        seen = [(line.stream, line.text, line.at) async for line in handle.lines()]
+    assert [(stream, text) for stream, text, _ in seen] == [
+        ("stdout", "one"),
+        ("stdout", "two"),
+        ("stderr", "err"),
+        ("stdout", "three"),
+    ]
+    assert seen[1][2] - seen[0][2] == pytest.approx(10)
+
+
+async def test_lines_resume_by_cursor_through_another_handle() -> None:
+    """Reading one line at a time, each time by a new stream, is reading them all."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(STEPS)
+        await handle.wait()
+        whole = [line async for line in handle.lines()]
+        found: list[Line] = []
+        cursor = None
+        while True:
+            again = await sandbox.commands.get(handle.ref)
+            async for line in again.lines(after=cursor):
+                found.append(line)
+                cursor = line.cursor
+                break
+            else:
+                break
+        assert found == whole
+
+
+@pytest.mark.parametrize("count", [1, 3, 100, 5000])
+async def test_the_last_lines_come_first(count: int) -> None:
+    """With last, lines begins so many lines before the end, and goes on with what comes."""
+
+    async def script(command: ScriptedCommand) -> int:
+        for number in range(0, 200_000, 1000):
+            data = b"".join(b"line %d\n" % n for n in range(number, number + 1000))
+            await command.stdout(data)
+        await anyio.sleep(10)
+        await command.stdout(b"more\n")
+        return 0
+
+    async with memory({"x": script}) as sandbox:
+        handle = await sandbox.commands.start("x")
+        await anyio.sleep(5)
+        lines = [line.text async for line in handle.lines(last=count)]
+        assert lines == [f"line {n}" for n in range(200_000 - count, 200_000)] + ["more"]
+        short = [line async for line in handle.lines(last=2)]
+        assert [line.text async for line in handle.lines(after=short[0].cursor)] == ["more"]
+
+
+async def test_more_last_lines_than_there_are_is_all() -> None:
+    """last may ask for more than there is."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(STEPS)
+        await handle.wait()
+        assert len([line async for line in handle.lines(last=100)]) == 6
+
+
+async def test_reading_from_the_end_yields_what_comes() -> None:
+    """With after=END, streams begin behind what is there now."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(CHATTER)
+        await anyio.sleep(49.5)
+        events, lines, texts = (
+            handle.events(after=hopx.END),
+            handle.lines(after=hopx.END),
+            handle.text(after=hopx.END),
+        )
+        first = await anext(events)
+        assert isinstance(first, hopx.Stdout)
+        assert first.data == b"line 50\n"
+        assert (await anext(lines)).text == "line 51"
+        assert (await anext(texts)).text == "line 52\n"
+        assert len([line async for line in lines]) == 48
+        rest = [line.text async for line in handle.lines(after=first.cursor)]
+        assert rest == [f"line {n}" for n in range(51, 100)]
+        assert [event async for event in handle.events(after=hopx.END)] == []
+
+
+async def test_text_is_decoded_across_pieces() -> None:
+    """text joins a character that was cut, filters by stream, and takes out escapes."""
+
+    async def script(command: ScriptedCommand) -> int:
+        for byte in "\x1b[1mgrün €\x1b[0m".encode():
+            await command.stdout(bytes([byte]))
+        await command.stderr(b"\xff!")
+        return 0
+
+    async with memory({"x": script}) as sandbox:
+        handle = await sandbox.commands.start("x")
+        out = [piece.text async for piece in handle.text(stream="stdout", strip_ansi=True)]
+        err = [piece.text async for piece in handle.text(stream="stderr")]
+    assert "".join(out) == "grün €"
+    assert "".join(err) == "\N{REPLACEMENT CHARACTER}!"
+
+
+@pytest.mark.parametrize("kind", ["events", "lines", "text"])
+@pytest.mark.parametrize("moment", range(8))
+async def test_every_stream_can_be_cancelled(kind: str, moment: int) -> None:
+    """A reader that is cancelled at any turn loses nothing."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(STEPS)
+        await handle.wait()
+        whole = [item async for item in getattr(handle, kind)()]
+        stream = getattr(handle, kind)()
+        task = asyncio.create_task(anext(stream))
+        for _ in range(moment):
+            await anyio.lowlevel.checkpoint()
+        task.cancel()
+        await asyncio.wait([task])
+        first = [] if task.cancelled() else [task.result()]
+        assert first + [item async for item in stream] == whole
+
+
+@pytest.mark.parametrize("options", [{"last": 0}, {"last": 1, "after": "END"}, {"stream": "x"}])
+async def test_bad_options_are_refused_at_the_call(options: dict[str, Any]) -> None:
+    """lines names what breaks a rule before anything is asked."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(STEPS)
+        with pytest.raises(InvalidArgument):
+            handle.lines(**options)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -80,7 +79,10 @@ class _RootLine(msgspec.Struct, frozen=True):
 
 
 class _Handler(web.RequestHandler):
-    """aiohttp's protocol; says in JSON, too, what is wrong with bytes that are no request."""
+    """aiohttp's protocol; says in JSON, too, what is wrong with bytes that are no request.
+
+    It logs nothing of them: a header may hold a secret.
+    """
 
     __slots__ = ()
 
@@ -193,7 +195,6 @@ class Agent:
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # documented: None turns it off
-            logger=_quiet,
             auto_decompress=False,
             keepalive_timeout=_IDLE_TIME,
         )
@@ -222,12 +223,6 @@ class Agent:
             "rss_bytes": resident,
             "uptime": time.monotonic() - self._begun,
         }
-
-
-# Requests that are none are answered, not logged: a header may hold a secret.
-_quiet = logging.getLogger("hopx_async.agent.quiet")
-_quiet.addHandler(logging.NullHandler())
-_quiet.propagate = False
 
 
 def _reason(status: int) -> str:

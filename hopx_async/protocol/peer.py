@@ -35,18 +35,22 @@ class LogSource(Protocol):
 
     def end(self, process_id: str) -> int | None:
         """Return the log offset behind the last record, None for an unknown command."""
+        ...
 
     def over(self, process_id: str) -> bool:
         """Return whether the last record of a known command is a terminal one."""
+        ...
 
     def read(self, process_id: str, offset: int, limit: int) -> tuple[int, bytes] | None:
         """Return log bytes from *offset* on, or from the next that is kept, at most *limit*.
 
         None means that they have to be fetched first; `Peer.news` is called afterwards.
         """
+        ...
 
     def last(self, process_id: str) -> tuple[int, bytes] | None:
         """Return offset and bytes of the terminal record; None as in `read`."""
+        ...
 
 
 class _Asked:

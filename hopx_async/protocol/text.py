@@ -16,7 +16,15 @@ from hopx_async.model import Stream
 from hopx_async.protocol.cursor import UNKNOWN, Position, print_cursor
 from hopx_async.protocol.events import Event, Exited, Lost, Stderr, Stdout, Truncated
 
-__all__ = ["MAX_LINE_BYTES", "Line", "LineReader", "Text", "TextReader", "strip_escapes"]
+__all__ = [
+    "MAX_LINE_BYTES",
+    "Line",
+    "LineReader",
+    "Text",
+    "TextReader",
+    "strip_escapes",
+    "whole_characters",
+]
 
 #: A line longer than this comes in pieces.
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -65,8 +73,8 @@ class Line:
     at: float
     lost_before: int = 0
     partial: bool = False
-    _process_id: str = attrs.field(repr=False)
-    _position: Position = attrs.field(repr=False)
+    _process_id: str = attrs.field(alias="process_id", repr=False)
+    _position: Position = attrs.field(alias="position", repr=False)
 
     @property
     def cursor(self) -> str:
@@ -198,7 +206,7 @@ class LineReader(_Reader):
         lines = []
         while waiting.size > MAX_LINE_BYTES:
             data = b"".join(waiting.chunks)
-            cut = _whole_characters(data, MAX_LINE_BYTES)
+            cut = whole_characters(data, MAX_LINE_BYTES)
             waiting.chunks, waiting.size = [data[:cut]], cut
             line = self._line(index, at, before, newline=False, partial=True)
             rest = data[cut:]
@@ -280,7 +288,7 @@ class TextReader(_Reader):
         cut = len(data)
         if self._strip and (match := _UNFINISHED_ESCAPE.search(data[-_MAX_ESCAPE_BYTES:])):
             cut = max(0, len(data) - _MAX_ESCAPE_BYTES) + match.start()
-        cut = _whole_characters(data, cut)
+        cut = whole_characters(data, cut)
         if not cut:
             waiting.chunks = [data]
             return []
@@ -304,7 +312,7 @@ class TextReader(_Reader):
         return [Text(stream=_STREAMS[index], text=text, cursor=cursor, at=at)]
 
 
-def _whole_characters(data: bytes, end: int) -> int:
+def whole_characters(data: bytes, end: int) -> int:
     """Return the largest place up to *end* in which no UTF-8 character is cut."""
     for back in range(1, min(4, end + 1)):
         byte = data[end - back]

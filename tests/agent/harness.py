@@ -152,9 +152,9 @@ def link_socket(url: str, token: str, **options: Any) -> connect:
     )
 
 
-def greeting(*asks: wire.Ask) -> str:
+def greeting(*more: wire.Ask | wire.Call) -> str:
     """Return the first frame of a client."""
-    controls: list[wire.ClientControl] = [wire.Hello(wire.LINK_VERSION), *asks]
+    controls: list[wire.ClientControl] = [wire.Hello(wire.LINK_VERSION), *more]
     return wire.encode(controls)
 
 

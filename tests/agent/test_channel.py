@@ -65,10 +65,11 @@ async def test_lines_arrive_whole_however_they_are_cut() -> None:
     """A line is handed over once its newline has come, several at once in order."""
     async with owning() as owner:
         for piece in (b"on", b"e\ntw", b"o", b"\nthree\n\nfo", b"ur\n"):
-            await send(owner, piece)
-        await owner.until(5)
+            owner.channel.data_received(piece)
+        await send(owner, b"five\n")
+        await owner.until(6)
 
-        assert owner.lines == [b"one", b"two", b"three", b"", b"four"]
+        assert owner.lines == [b"one", b"two", b"three", b"", b"four", b"five"]
 
 
 async def test_held_lines_wait_for_the_release() -> None:

@@ -176,6 +176,8 @@ async def test_bodies_are_bounded(tmp_path: Path) -> None:
             status, answer = await server.ask("PUT", "/v1/commands/x", data=body)
             assert status == 413
             assert str(wire.MAX_CALL_BYTES) in answer["error"]["message"]
+            told_size = f"this has {len(large)}" in answer["error"]["message"]
+            assert told_size == isinstance(body, io.BytesIO)
         assert (await server.ask("PUT", "/v1/commands/x", data=io.BytesIO(large[1:])))[0] == 400
 
 

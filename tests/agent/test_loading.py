@@ -129,6 +129,29 @@ def test_a_log_of_many_segments_is_read(state: Path) -> None:
     assert command.segments[1] > records.BLOCK
 
 
+def test_an_end_that_fills_its_block_is_found(state: Path) -> None:
+    """A terminal record may end exactly at a block's end."""
+    size = len(make_log(state, "probe").last or b"")
+    log = make_log(state, ended=False)
+    header = records.HEADER.size + records.DATA_PREFIX.size
+    log.write(bytes(records.BLOCK - log.end - header - size))
+    log.finish(exit_code=3)
+    assert log.end == records.BLOCK
+
+    command = read_log(state / "logs", "one")
+    assert command is not None
+    assert seen(command) == truth(log)
+
+
+@pytest.mark.parametrize("behind", [b"\0", b"junk", records.encode_base(1.0, 9, 0, 0)])
+def test_nothing_stands_behind_the_end(state: Path, behind: bytes) -> None:
+    """A log that goes on behind its terminal record is damaged."""
+    log = make_log(state)
+    log._append(behind)
+
+    assert read_log(state / "logs", "one") is None
+
+
 @pytest.mark.parametrize("room", range(200, 520, 8))
 def test_the_end_is_found_wherever_it_stands_in_its_block(state: Path, room: int) -> None:
     """A terminal record that fills its block, or begins the next one, is found."""

@@ -163,6 +163,20 @@ def test_few_descriptors_serve_many_logs(shelf: Shelf) -> None:
     assert len(open_descriptors()) == before - 1  # the directory's, too
 
 
+def test_the_descriptor_unused_for_longest_is_closed(shelf: Shelf) -> None:
+    """A log that is read again and again keeps its descriptor while others come and go."""
+    shelf.add("kept")
+    shelf.read_all("kept")
+    others = [shelf.add(f"c{n}").process_id for n in range(MAX_OPEN - 1)]
+    for name in (*others, "kept"):
+        shelf.read_all(name)
+    shelf.add("new")
+    shelf.read_all("new")
+
+    assert ("kept", 0) in shelf.logs._open
+    assert ("c0", 0) not in shelf.logs._open
+
+
 def test_descriptors_of_freed_segments_are_closed(shelf: Shelf) -> None:
     """A segment that retention has unlinked is held open no longer than its news take."""
     log = shelf.add()

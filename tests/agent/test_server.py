@@ -159,6 +159,8 @@ async def test_the_terminals_interrupt_is_for_the_root(tmp_path: Path) -> None:
         root.say({"op": "ping", "n": 2})
 
         assert await root.hears() == {"op": "pong", "n": 2}
+        root.say({"op": "stop"})
+        assert await root.ended() == (0, "")
 
 
 async def test_without_its_keeper_an_agent_ends(tmp_path: Path) -> None:

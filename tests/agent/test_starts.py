@@ -206,7 +206,14 @@ async def test_running_commands_are_bounded(
         await client.call("start", **full_spec("a"))
         server.keeper.finish("a")
         await client.exit("a")
-        await client.call("start", **full_spec("b"))
+
+        server.keeper.silent = True
+        under_way = asyncio.create_task(client.call("start", **full_spec("b")))
+        request = await server.keeper.asked(2)
+        with pytest.raises(RateLimited):
+            await client.call("start", **full_spec("c"))
+        server.keeper.answer(request)
+        await under_way
 
 
 async def test_a_stop_waits_for_no_start(tmp_path: Path) -> None:

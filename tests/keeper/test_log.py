@@ -122,6 +122,7 @@ def test_retention_frees_whole_segments(open_store: Callable[..., Store], tmp_pa
     store = open_store(BLOCK, 8 * BLOCK)
     log = _begin(store)
     sent = b""
+    paths: list[Path] = []
     for number in range(400):
         data = b"%04d" % number * 1000
         sent += data

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EXIT", "HEAD", "asked", "drain", "one", "refused", "said"]
 
-HEAD = records.encode_json(records.SPEC, 1.0, {})
-HEAD += records.encode_json(records.STARTED, 1.0, {"pid": 7})
+HEAD = b"".join(
+    records.encode_json(kind, 1.0, value)
+    for kind, value in ((records.SPEC, {}), (records.STARTED, {"pid": 7}))
+)
 EXIT = records.encode_json(records.EXITED, 2.0, {"reason": "exited", "exit_code": 0})
 
 

@@ -46,6 +46,7 @@ FLOORS: list[list[set[str]]] = [
     [{"transport"}, {"keeper"}, {"agent"}, {"control"}],
     [
         {
+            "arguments",
             "client",
             "commands",
             "group",

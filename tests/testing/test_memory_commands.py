@@ -1,0 +1,89 @@
+"""Scripted commands: they end for the reasons that real ones end for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+import hopx_async as hopx
+from hopx_async.testing import ScriptedCommand, VirtualTimeLoop, memory
+from tests.support.virtual import CHATTER, SLEEP, agent_of, opened
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Run on virtual time."""
+    return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+@pytest.mark.parametrize(
+    ("end", "reason", "signal"),
+    [
+        ("terminate", "killed", "SIGTERM"),
+        ("kill", "killed", "SIGTERM"),
+        ("send_signal", "signaled", "SIGUSR1"),
+    ],
+)
+async def test_a_script_is_ended_as_a_process_is(end: str, reason: str, signal: str) -> None:
+    """A signal ends a script, and the reason is the cause that came first."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        await getattr(handle, end)(*(["USR1"] if end == "send_signal" else []))
+        fate = await handle.wait()
+        assert (fate.reason, fate.signal, fate.exit_code) == (reason, signal, None)
+
+
+async def test_a_harmless_signal_ends_nothing() -> None:
+    """SIGWINCH and SIGCONT are delivered and end nothing."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        assert await handle.send_signal("WINCH")
+        assert (await handle.info()).status == "running"
+
+
+async def test_a_time_limit_is_virtual_and_exact() -> None:
+    """A script beyond its timeout ends at that moment of virtual time."""
+    async with opened(agent_of()) as sandbox:
+        fate = (await sandbox.commands.run(CHATTER, timeout=10.5)).exit
+        assert (fate.reason, fate.duration) == ("timed_out", pytest.approx(10.5))
+
+
+async def test_merged_streams_are_one() -> None:
+    """With merge_stderr a script's stderr goes where its stdout goes."""
+
+    async def script(command: ScriptedCommand) -> int:
+        await command.stdout(b"a")
+        await command.stderr(b"b")
+        return 0
+
+    async with memory({"x": script}) as sandbox:
+        result = await sandbox.commands.run("x", merge_stderr=True)
+    assert (result.stdout, result.stderr) == ("ab", "")
+
+
+async def test_a_tail_is_the_end_of_both_streams() -> None:
+    """An end that is not ok carries the last 4 KiB, in order."""
+
+    async def script(command: ScriptedCommand) -> int:
+        await command.stdout(b"x" * 10_000)
+        await command.stderr(b"the reason")
+        return 1
+
+    async with memory({"x": script}) as sandbox:
+        with pytest.raises(hopx.CommandFailed) as caught:
+            await sandbox.commands.run("x", check=True)
+    assert len(caught.value.tail) == 4096
+    assert caught.value.tail.endswith(b"xthe reason")
+
+
+async def test_the_sandbox_ends_its_commands() -> None:
+    """Closing ends what runs, and says so."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        await anyio.sleep(1)
+    ended = agent.commands[handle.process_id].exit
+    assert ended is not None
+    assert ended["reason"] == "sandbox_stopped"
