@@ -97,8 +97,10 @@ def _encodable(text: str) -> bool:
 def _is_plain(env: dict[str, Any]) -> bool:
     """Return whether nothing can be wrong with *env*, at a glance: most are like that."""
     names, values = "".join(env), env.values()
-    if "" in env or "=" in names or {type(value) for value in values} - {str}:
+    if "" in env or "=" in names or " " in names or {type(value) for value in values} - {str}:
         return False
     text = names + "".join(values)
     # As bytes a text of ASCII is as long as it is.
-    return text.isascii() and "\0" not in text and len(text) < MAX_TEXT_BYTES
+    return (
+        names.isprintable() and text.isascii() and "\0" not in text and len(text) < MAX_TEXT_BYTES
+    )

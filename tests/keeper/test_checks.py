@@ -47,6 +47,8 @@ def test_good_requests_pass() -> None:
         ({**_start(), "env": {"A": None}}, "env"),
         ({**_start(), "env": {"A=B": "x"}}, "env"),
         ({**_start(), "env": {"": "x"}}, "env"),
+        ({**_start(), "env": {" ": "x"}}, "env"),
+        ({**_start(), "env": {"\n": "x"}}, "env"),
         ({**_start(), "env": {"A": 3}}, "env['A']"),
         ({**_start(), "env": {"A": "\ud800"}}, "env['A']"),
         ({**_start(), "env": {"A": "x" * 131072}}, "env['A']"),
