@@ -177,7 +177,7 @@ class Record:
 
     __slots__ = ("_buffer", "_start", "_stop", "at", "end", "kind", "offset")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # made once per record, where keywords cost
         self, kind: int, at: float, offset: int, buffer: bytes, start: int, stop: int
     ) -> None:
         self.kind = kind
