@@ -34,8 +34,7 @@ _FAILURES: dict[str, type[CommandFailed]] = {
     "idle_timed_out": CommandTimedOut,
     "lost": CommandLost,
 }
-# Grace, KILL and proof, and as much again for a connection to come back.
-_CLOSE_SECONDS = 30.0
+_CLOSE_SECONDS = 30.0  # grace, KILL, proof, and as much again for a connection to come back
 #: Bytes of each stream that `CommandHandle.result` holds unless told otherwise.
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -252,7 +251,7 @@ class CommandHandle:
     async def send_signal(self, signal: str | int | signals.Signals) -> bool:
         """Send a signal to the command's process group; its *name* travels.
 
-        If cancelled, the signal may or may not be delivered.
+        If cancelled, it may or may not be delivered.
 
         Args:
             signal: ``"SIGINT"``, ``"INT"`` or ``signal.SIGINT``.
