@@ -21,7 +21,7 @@ from tests.support.agents import RunningAgent, running_agent
 
 MEGABYTE = 1024 * 1024
 #: What a reader may grow by, whatever it reads: windows, frames, the log's pieces.
-SMALL = 24 * MEGABYTE
+SMALL = 12 * MEGABYTE
 #: ... and with a line as long as they get, which is there as bytes and as text.
 LARGE = SMALL + 4 * MAX_LINE_BYTES
 #: A million writes of one byte, of which every tenth is a newline.
