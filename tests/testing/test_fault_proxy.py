@@ -151,15 +151,14 @@ async def test_misuse_is_told() -> None:
 
 async def test_leaving_by_cancellation_leaves_nothing() -> None:
     """A block that is cancelled while its proxy is silent ends all connections."""
-    async with echo() as target:
-        try:
-            async with asyncio.timeout(0.05), FaultProxy(target) as proxy:
+    proxy = FaultProxy()
+    async with echo() as proxy.target:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), proxy:
                 proxy.blackhole()
                 async with connected(proxy) as (reader, writer):
                     writer.write(b"ping")
                     await reader.read(1)
-        except TimeoutError:
-            pass
         assert proxy.connections == 1
 
 
