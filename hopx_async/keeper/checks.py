@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from hopx_async.protocol.lifecycle import (
+    MAX_TEXT_BYTES,
     SIGNAL_NAMES,
     Problem,
     problem_with_grace,
@@ -53,7 +54,8 @@ def _problem_with_start(message: dict[str, Any]) -> Problem | None:
     if not isinstance(env, dict) or None in env.values():
         return Problem("env", type(env).__name__, "the final environment maps names to texts")
     spec = {key: public[key] for key in _SPEC_KEYS if key in public}
-    spec["env"] = env
+    if not _is_plain(env):
+        spec["env"] = env
     return problem_with_spec(spec) or _problem_with_rest(public, message.get("working_dir"))
 
 
@@ -90,3 +92,15 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_plain(env: dict[str, Any]) -> bool:
+    """Return whether nothing can be wrong with *env*, at a glance: most are like that."""
+    names, values = "".join(env), env.values()
+    if "" in env or "=" in names or " " in names or {type(value) for value in values} - {str}:
+        return False
+    text = names + "".join(values)
+    # As bytes a text of ASCII is as long as it is.
+    return (
+        names.isprintable() and text.isascii() and "\0" not in text and len(text) < MAX_TEXT_BYTES
+    )

@@ -105,8 +105,10 @@ def _make_workspace(path: str) -> None:
 
 def _say_failure(error: RootError, *, announce: bool) -> None:
     if announce:
+        # A parent reads it; it may know better than to bother its user.
         say(json.dumps(error.to_dict()))
-    complain(str(error))
+    else:
+        complain(str(error))
 
 
 if __name__ == "__main__":

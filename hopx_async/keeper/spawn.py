@@ -66,7 +66,7 @@ class Spawner:
     def __init__(self, nonce: str, outer: str) -> None:
         self._nonce = nonce
         self._outer = outer
-        self._signals = signal.valid_signals()
+        self._signals = tuple(map(int, signal.valid_signals()))
         self._locks = resource.getrlimit(proc.RLIMIT_LOCKS)
         self._files = resource.getrlimit(resource.RLIMIT_NOFILE)
         # The keeper holds descriptors for all its commands; a command gets the usual limit.
@@ -146,19 +146,28 @@ class Spawner:
         resource.setrlimit(proc.RLIMIT_LOCKS, (mark, hard))
 
     def _search(self, arguments: list[str], env: dict[str, str], actions: Actions) -> Spawned:
-        program = arguments[0]
-        first_error = last_error = 0
-        for path in _candidates(program, env):
+        paths = _candidates(arguments[0], env)
+        for path in paths:
+            # To ask is cheaper than a process that finds nothing to execute.
+            if os.access(path, os.F_OK):
+                try:
+                    return self._execute(path, arguments, env, actions)
+                except OSError:
+                    break
+        return self._search_slowly(paths, arguments, env, actions)
+
+    def _search_slowly(
+        self, paths: list[str], arguments: list[str], env: dict[str, str], actions: Actions
+    ) -> Spawned:
+        """Let execve say of each path why it cannot be used."""
+        errors: list[int] = []
+        for path in paths:
             try:
-                if path is not program:
-                    # Cheaper than a process that finds nothing to execute.
-                    os.stat(path)  # a string is all there is, and enough
                 return self._execute(path, arguments, env, actions)
             except OSError as error:
-                last_error = error.errno or errno.ENOENT
-                if last_error not in _NOT_HERE:
-                    first_error = first_error or last_error
-        raise SpawnFailedError(first_error or last_error, program)
+                errors.append(error.errno or errno.ENOENT)
+        telling = (number for number in errors if number not in _NOT_HERE)
+        raise SpawnFailedError(next(telling, errors[-1]), arguments[0])
 
     def _execute(
         self, path: str, arguments: list[str], env: dict[str, str], actions: Actions

@@ -19,7 +19,7 @@ from hopx_async.protocol.link import Link
 from tests.agent.keeper_double import PATIENCE, FakeKeeper, make_state
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from hopx_async.protocol.events import Event
@@ -123,7 +123,7 @@ class Serving:
         self.http = aiohttp.ClientSession(self.url, headers={"Authorization": f"Bearer {TOKEN}"})
 
     @asynccontextmanager
-    async def link(self) -> AsyncIterator[LinkClient]:
+    async def link(self) -> AsyncGenerator[LinkClient]:
         async with self.connect() as socket:
             client = LinkClient(socket)
             try:
@@ -185,7 +185,7 @@ def config_for(state_dir: Path, port: int, **changes: Any) -> dict[str, Any]:
 @asynccontextmanager
 async def serving(
     state_dir: Path, *, index: str | None = "", logs: FakeKeeper | None = None, **config: Any
-) -> AsyncIterator[Serving]:
+) -> AsyncGenerator[Serving]:
     """Run an agent in this loop on *state_dir*; *logs* is a keeper whose commands live on."""
     if not state_dir.exists():
         make_state(state_dir)

@@ -11,7 +11,7 @@ from hopx_async.agent import channel as channels
 from hopx_async.agent.channel import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     import pytest
 
@@ -46,7 +46,7 @@ class Owner:
 
 
 @asynccontextmanager
-async def owning() -> AsyncIterator[Owner]:
+async def owning() -> AsyncGenerator[Owner]:
     owner = Owner()
     await owner.channel.open(owner.sock)
     try:

@@ -30,7 +30,7 @@ from tests.agent.harness import LinkClient, link_socket
 from tests.agent.keeper_double import PATIENCE, full_spec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 
@@ -50,7 +50,7 @@ class Running:
         self.agent_pid: int = announced["agent_pid"]
 
     @asynccontextmanager
-    async def link(self) -> AsyncIterator[LinkClient]:
+    async def link(self) -> AsyncGenerator[LinkClient]:
         async with link_socket(self.url, self.token) as socket:
             client = LinkClient(socket)
             try:
@@ -83,7 +83,7 @@ class Running:
 
 
 @asynccontextmanager
-async def running(tmp_path: Path, *options: str) -> AsyncIterator[Running]:
+async def running(tmp_path: Path, *options: str) -> AsyncGenerator[Running]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hopx_async.agent", "--host", "127.0.0.1", "--port", "0"),
         *("--state-dir", str(tmp_path / "state"), "--announce", *options),
@@ -222,7 +222,12 @@ async def test_strangers_are_refused(tmp_path: Path) -> None:
 async def test_what_breaks_the_rules_starts_nothing(tmp_path: Path) -> None:
     """Bad specs, unknown ids, foreign positions and oversized frames are typed errors."""
     async with running(tmp_path) as far, far.link() as client:
-        for bad in ({"command": ""}, {"timeout": -1}, {"env": {"A=": "b"}}):
+        refused: list[dict[str, Any]] = [
+            {"command": ""},
+            {"timeout": -1},
+            {"env": {"A=": "b"}},
+        ]
+        for bad in refused:
             with pytest.raises(InvalidArgument):
                 await client.call("start", **full_spec(**bad))
         with pytest.raises(SpawnError):

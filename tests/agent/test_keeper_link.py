@@ -17,7 +17,7 @@ from hopx_async.protocol import wire
 from tests.agent.keeper_double import PATIENCE, PID, STARTED_AT, FakeKeeper, make_state, public
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 
@@ -48,7 +48,7 @@ class Linked:
 
 
 @asynccontextmanager
-async def linked(tmp_path: Path, *, open_: bool = True) -> AsyncIterator[Linked]:
+async def linked(tmp_path: Path, *, open_: bool = True) -> AsyncGenerator[Linked]:
     linked = Linked(make_state(tmp_path / "state"))
     try:
         if open_:

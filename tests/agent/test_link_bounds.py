@@ -270,6 +270,18 @@ async def test_a_stop_closes_with_1001(tmp_path: Path) -> None:
             stuck.transport.abort()
 
 
+async def test_a_stop_does_not_wait_for_a_dead_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection whose close does not come through is left after a bounded time."""
+    monkeypatch.setattr(module, "_CLOSE_TIME", 0.01)
+    async with serving(tmp_path / "s") as server, server.connect() as socket:
+        await socket.recv()
+        monkeypatch.setattr(Connection, "go_away", lambda _: asyncio.Event().wait())
+        async with asyncio.timeout(PATIENCE):
+            await server.agent.aclose()
+
+
 async def test_a_bug_in_the_writer_closes_with_1011(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

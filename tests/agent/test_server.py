@@ -18,7 +18,7 @@ from tests.agent.harness import TOKEN, LinkClient, config_for, link_socket, list
 from tests.agent.keeper_double import PATIENCE, FakeKeeper, full_spec, make_state
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
 
@@ -78,7 +78,7 @@ class Root:
 
 
 @asynccontextmanager
-async def rooted(tmp_path: Path) -> AsyncIterator[Root]:
+async def rooted(tmp_path: Path) -> AsyncGenerator[Root]:
     root = Root(make_state(tmp_path / "state"))
     await root.spawn()
     try:
@@ -88,7 +88,7 @@ async def rooted(tmp_path: Path) -> AsyncIterator[Root]:
 
 
 @asynccontextmanager
-async def ready(tmp_path: Path) -> AsyncIterator[Root]:
+async def ready(tmp_path: Path) -> AsyncGenerator[Root]:
     async with rooted(tmp_path) as root:
         root.configure()
         await root.keeper.introduce()

@@ -18,7 +18,7 @@ from hopx_async.keeper.scan import Scanner
 from hopx_async.protocol import records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 __all__ = ["KeeperProcess", "keeper_process", "make_state", "output", "read_log", "running"]
 
 #: Seconds after which a test that waits for an event has failed.
@@ -79,7 +79,7 @@ class KeeperProcess:
             **config,
         }
         pid = self.process.pid
-        self._scanner = Scanner(self.config["sandbox_id"], "", pid, {pid, os.getpid()})
+        self._scanner = Scanner(str(self.config["sandbox_id"]), "", pid, {pid, os.getpid()})
         self.known: dict[str, dict[str, Any]] = {}
         self.news: list[dict[str, Any]] = []
         self.replies: dict[int, dict[str, Any]] = {}
@@ -235,7 +235,7 @@ def make_state(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def keeper_process(directory: Path, **config: Any) -> Iterator[KeeperProcess]:
+def keeper_process(directory: Path, **config: Any) -> Generator[KeeperProcess]:
     """A keeper over the state directory *directory*; its commands are ended with the block."""
     keeper = KeeperProcess(make_state(directory), **config)
     try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tests.keeper.harness import ENV, PATIENCE, reap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 __all__ = ["RootProcess", "alive_below", "eventually", "root_process"]
 
@@ -128,7 +128,7 @@ class RootProcess:
 
 
 @contextlib.contextmanager
-def root_process(*arguments: str, **options: Any) -> Iterator[RootProcess]:
+def root_process(*arguments: str, **options: Any) -> Generator[RootProcess]:
     """A root that is ended with the block."""
     root = RootProcess(*arguments, **options)
     try:
