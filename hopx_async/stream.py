@@ -154,10 +154,39 @@ class EventStream(_Stream[Event]):
         return event
 
 
-class TextStream(_Stream[Text]):
+class _CutStream(_Stream[T_co], Generic[T_co]):
+    """A stream that makes several items of one event, or none, and holds those not yet taken."""
+
+    __slots__ = ("_ready",)
+    _ready: deque[T_co]
+
+    async def __anext__(self) -> T_co:
+        """Return the next item, as `EventStream` does; what is here already costs next to nothing.
+
+        Cancelling it is safe: nothing is lost.
+        """
+        if self._ready and not self._busy:
+            return self._ready.popleft()
+        return await super().__anext__()
+
+    async def _next(self) -> T_co:
+        while not self._ready:
+            before = self._position
+            event = await self._event()
+            if event is None:
+                raise StopAsyncIteration
+            self._ready.extend(self._cut(event, before, self._position))
+        return self._ready.popleft()
+
+    @abstractmethod
+    def _cut(self, event: Event, before: Position, after: Position) -> list[T_co]:
+        """Return what *event* completes."""
+
+
+class TextStream(_CutStream[Text]):
     """An async iterator of decoded pieces, made by ``handle.text()``; as `EventStream` else."""
 
-    __slots__ = ("_reader", "_ready")
+    __slots__ = ("_reader",)
 
     def __init__(
         self,
@@ -173,23 +202,17 @@ class TextStream(_Stream[Text]):
         self._reader = TextReader(process_id, position, stream, strip=strip)
         self._ready: deque[Text] = deque()
 
-    async def _next(self) -> Text:
-        while not self._ready:
-            before = self._position
-            event = await self._event()
-            if event is None:
-                raise StopAsyncIteration
-            self._ready.extend(self._reader.feed(event, before, self._position))
-        return self._ready.popleft()
+    def _cut(self, event: Event, before: Position, after: Position) -> list[Text]:
+        return self._reader.feed(event, before, after)
 
 
-class LineStream(_Stream[Line]):
+class LineStream(_CutStream[Line]):
     """An async iterator of lines, made by ``handle.lines()``; as `EventStream` else.
 
     It holds the unfinished line of each stream, at most 16 MiB.
     """
 
-    __slots__ = ("_last", "_options", "_reader", "_ready")
+    __slots__ = ("_last", "_options", "_reader")
 
     def __init__(
         self,
@@ -211,13 +234,10 @@ class LineStream(_Stream[Line]):
         if self._last is not None:
             await self._find_last(self._last)
             self._last = None
-        while not self._ready:
-            before = self._position
-            event = await self._event()
-            if event is None:
-                raise StopAsyncIteration
-            self._ready.extend(self._reader.feed(event, before, self._position))
-        return self._ready.popleft()
+        return await super()._next()
+
+    def _cut(self, event: Event, before: Position, after: Position) -> list[Line]:
+        return self._reader.feed(event, before, after)
 
     def _reader_at(self, position: Position) -> LineReader:
         stream, strip = self._options

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 import hopx_async as hopx
-from hopx_async import errors, model
+from hopx_async import errors, model, testing
 from hopx_async.agent import guard
 from hopx_async.agent.calls import facts
 from hopx_async.keeper.options import default_env
 from hopx_async.protocol import cursor, records, wire
 from hopx_async.providers import local
 from hopx_async.spec import CommandSpec
+from tools.api_page import api_page
 from tools.state_diagram import diagram
 
 if TYPE_CHECKING:
@@ -87,6 +88,21 @@ def in_the_code(place: str) -> Any:
     for name in names:
         value = getattr(value, name)
     return inspect.signature(value).parameters[parameter].default if parameter else value
+
+
+# Names.
+
+
+def test_the_page_of_names_is_what_the_docstrings_say() -> None:
+    """The page is what ``python -m tools.api_page`` prints: run it after changing a docstring."""
+    assert page("reference/api.md") == api_page()
+
+
+def test_the_page_of_names_has_them_all() -> None:
+    """No public name of the package or of its test-kit is missing there."""
+    told = set(re.findall(r"(?:^\| `|^## )([\w.]+)", page("reference/api.md"), re.MULTILINE))
+
+    assert {*hopx.__all__, *testing.__all__} <= told
 
 
 # Errors.

@@ -31,6 +31,11 @@ MODULES = structure.discover(PACKAGE)
 NAMES = frozenset(module.name for module in MODULES)
 SERVER_SIDE = frozenset({"agent", "control", "keeper"})
 LINUX_ONLY = ["fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"]
+#: What ``os`` and ``signal`` lack on Windows, as far as one might be tempted to use it.
+NOT_ON_WINDOWS = {
+    "os": ["WNOHANG", "fork", "geteuid", "getuid", "killpg", "mkfifo", "pidfd_open", "setsid"],
+    "signal": ["SIGCHLD", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGSTOP", "pthread_sigmask"],
+}
 HEAVY = ["aiohttp", "anyio", "attr", "attrs", "msgspec", "rich", "typer", "websockets"]
 
 #: Modules that a keeper's process may hold once it runs, the interpreter's own included.
@@ -143,25 +148,70 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert [name for name in HEAVY if name in loaded] == []
 
 
-def test_the_client_needs_no_linux() -> None:
-    """Everything but root, keeper and agent imports where Linux-only modules are missing."""
-    client = [m for m in MODULES if m.house not in SERVER_SIDE and not is_main(m)]
+def elsewhere(program: str) -> str:
+    """Run a program where nothing is that only Linux has, and return what it prints.
+
+    Other people's modules are loaded first, complete: on Windows they have their own ways.
+    """
     others = {
         target
-        for module in client
+        for module in MODULES
+        if module.house not in SERVER_SIDE
         for _, target, _ in structure.imports(module, NAMES)
         if target.split(".")[0] not in {"hopx_async", *LINUX_ONLY}
     }
-    # Other people's modules are loaded first, complete: on Windows they have their own ways.
-    python(
+    return python(
         "import contextlib, importlib, sys\n"
         f"for name in {sorted(others)}:\n"
         "    with contextlib.suppress(ImportError):\n"
         "        importlib.import_module(name)\n"
         f"sys.modules.update(dict.fromkeys({LINUX_ONLY}))\n"
-        f"for name in {[module.name for module in client]}:\n"
-        "    importlib.import_module(name)\n"
+        f"for name, attributes in {NOT_ON_WINDOWS}.items():\n"
+        "    for attribute in attributes:\n"
+        "        delattr(importlib.import_module(name), attribute)\n"
+        f"sys.platform = 'win32'\n{program}"
     )
+
+
+def test_the_client_needs_no_linux() -> None:
+    """Everything but root, keeper and agent imports where Linux-only modules are missing."""
+    client = [m for m in MODULES if m.house not in SERVER_SIDE and not is_main(m)]
+    assert {"cli", "protocol", "providers", "testing", "transport"} < {m.house for m in client}
+    elsewhere(
+        f"for name in {[module.name for module in client]}:\n    importlib.import_module(name)\n"
+    )
+
+
+def test_local_says_elsewhere_what_to_do() -> None:
+    """On another platform every public name is there, and local() names what works instead."""
+    said = elsewhere(
+        "import hopx_async\n"
+        "for name in hopx_async.__all__:\n"
+        "    getattr(hopx_async, name)\n"
+        "try:\n"
+        "    hopx_async.local()\n"
+        "except hopx_async.Unsupported as error:\n"
+        "    print(error)\n"
+    )
+
+    assert "local() needs Linux, this is win32" in said
+    assert "remote" in said
+
+
+def test_the_memory_sandbox_runs_elsewhere() -> None:
+    """Scripted commands on virtual time run on other platforms, too."""
+    said = elsewhere(
+        "from hopx_async.testing import memory, run\n"
+        "async def script(command):\n"
+        "    await command.stdout(b'one\\n')\n"
+        "    return 3\n"
+        "async def main():\n"
+        "    async with memory({'x': script}) as sandbox:\n"
+        "        print(await sandbox.commands.run('x'))\n"
+        "run(main())\n"
+    )
+
+    assert "exit_code=3" in said
 
 
 def test_every_module_has_its_test_file() -> None:

@@ -38,25 +38,36 @@ _UNFINISHED_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1
 _STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
 
 
-@attrs.frozen(kw_only=True)
-class Text:
+# No slots: a frozen object with them takes half as long again to make, and there are millions.
+@attrs.frozen(kw_only=True, slots=False)
+class _Piece:
+    """What a line and a text have in common."""
+
+    stream: Stream
+    text: str
+    at: float
+    # The command, and the numbers of a `Position`.
+    _place: tuple[str, int, int, int] = attrs.field(alias="place", repr=False)
+
+    @property
+    def cursor(self) -> str:
+        """The position behind it; what waits in the other stream is not passed over."""
+        process_id, *numbers = self._place
+        return print_cursor(process_id, Position(*numbers))
+
+
+class Text(_Piece):
     """A piece of one stream, decoded; cut anywhere, but never within a character.
 
     Attributes:
         stream: ``"stdout"`` or ``"stderr"``.
         text: The text; bytes that are not UTF-8 became U+FFFD.
-        cursor: The position behind it.
         at: Unix time at which its last bytes were observed.
     """
 
-    stream: Stream
-    text: str
-    cursor: str
-    at: float
 
-
-@attrs.frozen(kw_only=True)
-class Line:
+@attrs.frozen(kw_only=True, slots=False)
+class Line(_Piece):
     """A line of one stream, without its newline.
 
     Attributes:
@@ -68,21 +79,11 @@ class Line:
             its rest was freed.
     """
 
-    stream: Stream
-    text: str
-    at: float
     lost_before: int = 0
     partial: bool = False
-    _process_id: str = attrs.field(alias="process_id", repr=False)
-    _position: Position = attrs.field(alias="position", repr=False)
-
-    @property
-    def cursor(self) -> str:
-        """The position behind the line: it covers an unfinished line of the other stream too."""
-        return print_cursor(self._process_id, self._position)
 
 
-def strip_escapes(data: bytes) -> bytes:
+def strip_escapes(data: bytes | bytearray) -> bytes | bytearray:
     """Return *data* without terminal escape sequences; a lone ESC stays."""
     return _ESCAPE.sub(b"", data) if b"\x1b" in data else data
 
@@ -91,36 +92,33 @@ class _Waiting:
     """The bytes of one stream that were read and not handed out.
 
     Attributes:
-        chunks: The bytes.
-        size: How many they are.
+        data: The bytes; one buffer, for a line may come in millions of writes.
         offset: Where in the log reading has to go on to see them again.
         handed: Bytes of the stream handed out, or lost.
         lost: Bytes lost since the last that was handed out.
     """
 
-    __slots__ = ("chunks", "handed", "lost", "offset", "size")
+    __slots__ = ("data", "handed", "lost", "offset")
 
     def __init__(self, handed: int) -> None:
-        self.chunks: list[bytes] = []
-        self.size = 0
+        self.data = bytearray()
         self.offset = 0
         self.handed = handed
         self.lost = 0
 
-    def take(self) -> bytes:
-        data = b"".join(self.chunks)
-        self.chunks.clear()
-        self.handed += self.size
-        self.size = 0
+    def take(self, size: int) -> bytearray:
+        """Hand out the first *size* bytes."""
+        data = self.data
+        self.data = data[size:]
+        del data[size:]
+        self.handed += size
         return data
 
     def hold(self, data: bytes, offset: int) -> None:
-        if not data:
-            return
-        if not self.chunks:
+        """Add what was read at *offset*."""
+        if not self.data:
             self.offset = offset
-        self.chunks.append(data)
-        self.size += len(data)
+        self.data += data
 
 
 class _Reader:
@@ -134,19 +132,20 @@ class _Reader:
         self._wanted = stream
         self._waiting = (_Waiting(position.stdout_bytes), _Waiting(position.stderr_bytes))
 
-    def _position(self, offset: int) -> Position:
+    def _place(self, offset: int) -> tuple[str, int, int, int]:
         out, err = self._waiting
         for waiting in self._waiting:
-            if waiting.chunks:
+            if waiting.data:
                 offset = min(offset, waiting.offset)
-        return Position(offset, out.handed, err.handed)
+        return self._process_id, offset, out.handed, err.handed
 
-    def _learn(self, event: Stdout | Stderr, after: Position) -> None:
+    def _learn(self, event: Stdout | Stderr, after: Position) -> int:
         index = 0 if isinstance(event, Stdout) else 1
         if self._waiting[index].handed == UNKNOWN:
             self._waiting[index].handed = after[index + 1] - len(event.data)
+        return index
 
-    def _decode(self, data: bytes) -> str:
+    def _decode(self, data: bytes | bytearray) -> str:
         return (strip_escapes(data) if self._strip else data).decode(errors="replace")
 
     def _skips(self, stream: Stream) -> bool:
@@ -172,54 +171,79 @@ class LineReader(_Reader):
             after: The position behind its record.
         """
         if isinstance(event, (Stdout, Stderr)):
-            self._learn(event, after)
-            return self._data(event, before.offset, after.offset)
+            index = self._learn(event, after)
+            if self._skips(_STREAMS[index]):
+                self._waiting[index].handed += len(event.data)
+                return []
+            return self._data(index, event, before.offset, after.offset)
         if isinstance(event, Truncated):
             return self._cut(event, after.offset)
         if isinstance(event, (Exited, Lost)):
             return self._flush(event.at, after.offset)
         return []
 
-    def _data(self, event: Stdout | Stderr, before: int, after: int) -> list[Line]:
-        index = 0 if isinstance(event, Stdout) else 1
-        waiting = self._waiting[index]
-        if self._skips(_STREAMS[index]):
-            waiting.handed += len(event.data)
-            return []
-        *whole, last = event.data.split(b"\n")
-        lines = []
-        for data in whole:
-            waiting.hold(data, before)
-            if waiting.size > MAX_LINE_BYTES:
-                lines += self._pieces(index, event.at, before, before)
+    def _data(self, index: int, event: Stdout | Stderr, before: int, after: int) -> list[Line]:
+        waiting, data = self._waiting[index], event.data
+        lines: list[Line] = []
+        begin, end = 0, data.rfind(b"\n") + 1
+        # A line of which something waits or was lost, or which may be too long, goes one by one.
+        while begin < end and (waiting.data or waiting.lost or end - begin > MAX_LINE_BYTES):
+            newline = data.index(b"\n", begin)
+            waiting.hold(data[begin:newline], before)
+            begin = newline + 1
+            lines += self._pieces(index, event.at, newline - begin + 1, before, before)
+            # The newline may be the record's last byte.
             lines.append(self._line(index, event.at, before, newline=True))
-        waiting.hold(last, before)
-        if waiting.size > MAX_LINE_BYTES:
-            lines += self._pieces(index, event.at, before, after)
-        elif lines and not last:
-            lines[-1] = attrs.evolve(lines[-1], position=self._position(after))
+        if begin < end:
+            lines += self._whole_lines(index, event.at, data[begin : end - 1], before)
+        if end < len(data):
+            waiting.hold(data[end:], before)
+            lines += self._pieces(index, event.at, len(data) - end, before, after)
+        elif lines:
+            lines[-1] = attrs.evolve(lines[-1], place=self._place(after))
         return lines
 
-    def _pieces(self, index: int, at: float, before: int, after: int) -> list[Line]:
-        waiting = self._waiting[index]
-        earlier, newest = waiting.offset, len(waiting.chunks[-1])
+    def _whole_lines(self, index: int, at: float, data: bytes, before: int) -> list[Line]:
+        if self._strip and b"\x1b" in data:
+            texts = [self._decode(each) for each in data.split(b"\n")]
+        else:
+            texts = data.decode(errors="replace").split("\n")
+        process_id, offset, *counts = self._place(before)
+        count, other, stream = counts[index], counts[1 - index], _STREAMS[index]
         lines = []
-        while waiting.size > MAX_LINE_BYTES:
-            data = b"".join(waiting.chunks)
-            cut = whole_characters(data, MAX_LINE_BYTES)
-            waiting.chunks, waiting.size = [data[:cut]], cut
-            line = self._line(index, at, before, newline=False, partial=True)
-            rest = data[cut:]
+        for text, raw in zip(texts, data.split(b"\n"), strict=True):
+            count += len(raw) + 1
+            place = (
+                (process_id, offset, other, count) if index else (process_id, offset, count, other)
+            )
+            lines.append(Line(stream=stream, text=text, at=at, place=place))
+        self._waiting[index].handed = count
+        return lines
+
+    def _pieces(self, index: int, at: float, newest: int, before: int, after: int) -> list[Line]:
+        waiting = self._waiting[index]
+        lines = []
+        while len(waiting.data) > MAX_LINE_BYTES:
+            cut = whole_characters(waiting.data, MAX_LINE_BYTES)
+            line = self._line(index, at, before, size=cut, newline=False, partial=True)
             # A character may have begun in the record before.
-            waiting.hold(rest, before if len(rest) <= newest else earlier)
-            lines.append(attrs.evolve(line, position=self._position(after)))
+            if len(waiting.data) <= newest:
+                waiting.offset = before
+            lines.append(attrs.evolve(line, place=self._place(after)))
         return lines
 
     def _line(
-        self, index: int, at: float, offset: int, *, newline: bool, partial: bool = False
+        self,
+        index: int,
+        at: float,
+        offset: int,
+        *,
+        newline: bool,
+        size: int | None = None,
+        partial: bool = False,
     ) -> Line:
         waiting = self._waiting[index]
-        text = self._decode(waiting.take())
+        text = self._decode(waiting.take(len(waiting.data) if size is None else size))
         waiting.handed += newline
         lost, waiting.lost = waiting.lost, 0
         return Line(
@@ -228,15 +252,14 @@ class LineReader(_Reader):
             at=at,
             lost_before=lost,
             partial=partial,
-            process_id=self._process_id,
-            position=self._position(offset),
+            place=self._place(offset),
         )
 
     def _cut(self, event: Truncated, after: int) -> list[Line]:
         lines = []
         for index, lost in enumerate((event.stdout_bytes, event.stderr_bytes)):
             waiting = self._waiting[index]
-            if lost and waiting.size:
+            if lost and waiting.data:
                 lines.append(self._line(index, event.at, after, newline=False, partial=True))
             waiting.handed += lost
             if not self._skips(_STREAMS[index]):
@@ -248,7 +271,7 @@ class LineReader(_Reader):
         return [
             self._line(index, at, after, newline=False)
             for index in order
-            if self._waiting[index].size
+            if self._waiting[index].data
         ]
 
 
@@ -265,13 +288,11 @@ class TextReader(_Reader):
     def feed(self, event: Event, before: Position, after: Position) -> list[Text]:
         """Return the texts that *event* completes; the arguments are those of `LineReader.feed`."""
         if isinstance(event, (Stdout, Stderr)):
-            self._learn(event, after)
-            index = 0 if isinstance(event, Stdout) else 1
-            waiting = self._waiting[index]
+            index = self._learn(event, after)
             if self._skips(_STREAMS[index]):
-                waiting.handed += len(event.data)
+                self._waiting[index].handed += len(event.data)
                 return []
-            waiting.hold(event.data, before.offset)
+            self._waiting[index].hold(event.data, before.offset)
             return self._texts(index, event.at, before.offset, after.offset)
         if isinstance(event, Truncated):
             texts = self._rests(event.at, after.offset)
@@ -284,35 +305,32 @@ class TextReader(_Reader):
 
     def _texts(self, index: int, at: float, before: int, after: int) -> list[Text]:
         waiting = self._waiting[index]
-        data = b"".join(waiting.chunks)
-        cut = len(data)
-        if self._strip and (match := _UNFINISHED_ESCAPE.search(data[-_MAX_ESCAPE_BYTES:])):
-            cut = max(0, len(data) - _MAX_ESCAPE_BYTES) + match.start()
-        cut = whole_characters(data, cut)
+        cut = len(waiting.data)
+        if self._strip and (match := _UNFINISHED_ESCAPE.search(waiting.data[-_MAX_ESCAPE_BYTES:])):
+            cut = max(0, cut - _MAX_ESCAPE_BYTES) + match.start()
+        cut = whole_characters(waiting.data, cut)
         if not cut:
-            waiting.chunks = [data]
             return []
-        waiting.chunks, waiting.size = [data[:cut]], cut
-        taken = waiting.take()
-        waiting.hold(data[cut:], before)
+        taken = waiting.take(cut)
+        waiting.offset = before
         return self._text(index, taken, at, after)
 
     def _rests(self, at: float, after: int) -> list[Text]:
         texts = []
         for index in (0, 1):
-            if self._waiting[index].size:
-                texts += self._text(index, self._waiting[index].take(), at, after)
+            waiting = self._waiting[index]
+            if waiting.data:
+                texts += self._text(index, waiting.take(len(waiting.data)), at, after)
         return texts
 
-    def _text(self, index: int, data: bytes, at: float, after: int) -> list[Text]:
+    def _text(self, index: int, data: bytearray, at: float, after: int) -> list[Text]:
         text = self._decode(data)
         if not text:
             return []
-        cursor = print_cursor(self._process_id, self._position(after))
-        return [Text(stream=_STREAMS[index], text=text, cursor=cursor, at=at)]
+        return [Text(stream=_STREAMS[index], text=text, at=at, place=self._place(after))]
 
 
-def whole_characters(data: bytes, end: int) -> int:
+def whole_characters(data: bytes | bytearray, end: int) -> int:
     """Return the largest place up to *end* in which no UTF-8 character is cut."""
     for back in range(1, min(4, end + 1)):
         byte = data[end - back]

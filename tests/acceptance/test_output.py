@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 import hopx_async as hopx
+from hopx_async.testing import FaultProxy
 from tests.support.agents import running_agent
-from tests.support.proxy import CuttingProxy
 
 SIZE = 200_000_000
 BOUND = 64 * 1024 * 1024
@@ -24,7 +24,7 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-async def digest_of(handle: hopx.CommandHandle, cut: CuttingProxy | None = None) -> tuple[str, int]:
+async def digest_of(handle: hopx.CommandHandle, cut: FaultProxy | None = None) -> tuple[str, int]:
     """Return SHA-256 and length of what events delivers; cut the connection twenty times."""
     digest = hashlib.sha256()
     length = 0
@@ -67,11 +67,10 @@ async def test_200_megabytes_arrive_over_a_cut_connection(
 ) -> None:
     """The same holds while the socket is cut twenty times in between."""
     path, expected = random_file
-    async with CuttingProxy() as proxy:
-        hosts = [f"127.0.0.1:{proxy.port}"]
-        async with running_agent(tmp_path / "state", allow_hosts=hosts) as agent:
-            proxy.target = ("127.0.0.1", int(agent.url.rpartition(":")[2]))
-            async with hopx.remote(f"http://{hosts[0]}", token=agent.token) as sandbox:
+    async with FaultProxy() as proxy:
+        async with running_agent(tmp_path / "state", allow_hosts=[proxy.host]) as agent:
+            proxy.target = agent.url
+            async with hopx.remote(proxy.url, token=agent.token) as sandbox:
                 await sandbox.commands.run(["true"])
                 idle = resident()
                 handle = await sandbox.commands.start(["cat", str(path)])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 import hopx_async as hopx
+from hopx_async.testing import FaultProxy, ScriptedCommand, memory
 
-__all__ = ["doors", "errors", "events", "handles", "starting", "values"]
+__all__ = ["doors", "errors", "events", "handles", "kit", "script", "starting", "texts", "values"]
 
 
 async def doors() -> None:
@@ -59,6 +60,13 @@ async def handles(handle: hopx.CommandHandle) -> None:
     assert_type(handle.ref, hopx.CommandRef)
     assert_type(handle.events(after="L1"), hopx.EventStream)
     assert_type(handle.events().cursor, str)
+    assert_type(handle.events(after=hopx.END), hopx.EventStream)
+    assert_type(handle.lines(after=hopx.END, stream="stdout", strip_ansi=True), hopx.LineStream)
+    assert_type(handle.lines(last=10).cursor, str)
+    assert_type(handle.text(after="L1", stream="stderr"), hopx.TextStream)
+    handle.lines(stream="both")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await handle.result(keep="head+tail", max_bytes=1), hopx.CommandResult)
+    await handle.result(keep="head")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await handle.wait(check=True), hopx.Exit)
     assert_type(await handle.result(), hopx.CommandResult)
     assert_type(await handle.output(), hopx.Output)
@@ -88,6 +96,34 @@ async def events(handle: hopx.CommandHandle) -> None:
                 pass
     async with handle.events() as stream:
         assert_type(await anext(stream), hopx.Event)
+
+
+async def texts(handle: hopx.CommandHandle) -> None:
+    """Lines and texts are values with typed parts."""
+    async for line in handle.lines():
+        assert_type(line, hopx.Line)
+        assert_type((line.text, line.cursor, line.at), tuple[str, str, float])
+        assert_type(line.stream, Literal["stdout", "stderr"])
+        assert_type((line.lost_before, line.partial), tuple[int, bool])
+        line.text = ""  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    async with handle.text() as pieces:
+        assert_type(await anext(pieces), hopx.Text)
+        assert_type((await anext(pieces)).cursor, str)
+
+
+async def kit() -> None:
+    """The test-kit is typed as well."""
+    async with FaultProxy("http://127.0.0.1:1") as proxy:
+        assert_type(proxy, FaultProxy)
+        assert_type((proxy.url, proxy.host, proxy.cuts), tuple[str, str, int])
+        assert_type(proxy.cut(), None)
+    assert_type(memory({"x": script}), hopx.Opening[hopx.Sandbox])
+
+
+async def script(command: ScriptedCommand) -> int:
+    """Stand for a command."""
+    await command.stdout(b"")
+    return 0
 
 
 def values(fate: hopx.Exit, result: hopx.CommandResult, info: hopx.CommandInfo) -> None:
