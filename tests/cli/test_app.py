@@ -35,7 +35,7 @@ def test_a_bad_command_is_told_in_one_line(command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run"], "Missing argument"),
+        (["run"], "missing argument"),
         (["run", "--timeout", "soon", "true"], "--timeout"),
         (["run", "--nonsense", "true"], "--nonsense"),
         (["nonsense"], "nonsense"),

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopx_async.cli.run import MAX_LINE, LineCutter, Writer, exit_status, visible
+from hopx_async.cli.output import MAX_LINE, LineCutter, Writer, visible
+from hopx_async.cli.status import exit_status
 from hopx_async.errors import AgentUnreachable, SpawnError
 from hopx_async.model import Exit
 
