@@ -70,7 +70,7 @@ def cell(text: str) -> Text:
     joiners, variation selectors. Terminals disagree about them.
     """
     composed = unicodedata.normalize("NFC", text.expandtabs(1))
-    return Text(visible("".join(c for c in composed if cell_len(c) or not c.isprintable())))
+    return Text("".join(shown for c in composed if cell_len(shown := visible(c))))
 
 
 def duration(seconds: float | None) -> str:
