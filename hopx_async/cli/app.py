@@ -79,7 +79,7 @@ def run(
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Run commands at once in the current directory, and follow their output.
+    """Run commands at once, here, and follow their output.
 
     On a terminal a table shows them live, and their outputs follow; else lines are
     prefixed as they come. Ctrl-C ends them all, a second one without grace.
@@ -160,7 +160,7 @@ def logs(
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Print the output of a command of an agent that runs; what it wrote to stderr, to stderr."""
+    """Print a command's output, what it wrote to stderr to stderr."""
 
     async def action(sandbox: Sandbox) -> int:
         return await manage.logs(sandbox, command, follow=follow, last=last)
@@ -192,7 +192,10 @@ def kill(
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
-    """End commands with everything they started; return when nothing is left."""
+    """End commands with everything they started.
+
+    It returns when nothing of them is left, or says in one line what is.
+    """
 
     async def action(sandbox: Sandbox) -> int:
         return await manage.kill(sandbox, commands, grace)

@@ -38,6 +38,7 @@ class Group(typer.core.TyperGroup):
     def main(self, args: Any = None, *, standalone_mode: bool = True, **extra: Any) -> Any:  # type: ignore[override]  # nobody passes the others by place
         """Run the command that the arguments name, and exit with its status."""
         args = list(sys.argv[1:] if args is None else args)
+        extra["prog_name"] = "hopx-async"  # however it was started
         try:
             status = super().main(args or ["--help"], standalone_mode=False, **extra)
         except _UsageError as error:
