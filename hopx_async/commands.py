@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -10,7 +11,7 @@ from typing import Any, get_args
 import anyio
 
 from hopx_async.client import AgentClient
-from hopx_async.errors import CommandNotFound, HopxError, InvalidArgument
+from hopx_async.errors import HopxError, InvalidArgument
 from hopx_async.handle import MAX_BYTES, CommandHandle, Keep
 from hopx_async.model import (
     CommandInfo,
@@ -137,8 +138,11 @@ class Commands:
         )
         try:
             result = await handle.result(max_bytes=max_bytes, keep=keep)
-        except BaseException:
-            await handle.aclose()
+        except BaseException as error:
+            try:
+                await handle.aclose()
+            except HopxError as problem:
+                error.add_note(f"its command may still run: {problem}")
             raise
         if check:
             await handle.wait(check=True)
@@ -224,17 +228,11 @@ class Commands:
         return CommandHandle(self._client, CommandInfo.from_dict(answer["info"]))
 
     async def _undo(self, call: asyncio.Future[Any], process_id: str, *, owned: bool) -> None:
-        try:
-            with anyio.move_on_after(_UNDO_SECONDS, shield=True):
+        with anyio.CancelScope(shield=True):
+            # If it never started, or nobody answers, there is nobody to tell but who cancelled.
+            with contextlib.suppress(HopxError), anyio.move_on_after(_UNDO_SECONDS):
                 if owned:
                     await asyncio.wait([call])
                     await self._client.call("kill", process_id=process_id, grace=0.0)
-        except CommandNotFound:
-            pass  # it never started
-        except HopxError:
-            # Nobody answers: there is nobody left to tell but the one who cancelled.
-            pass
-        finally:
             call.cancel()
-            if call.done() and not call.cancelled():
-                call.exception()  # taken note of
+            await asyncio.gather(call, return_exceptions=True)

@@ -12,6 +12,7 @@ import anyio
 from hopx_async.arguments import check_last, check_stream, new_collector, signal_name
 from hopx_async.client import AgentClient
 from hopx_async.errors import (
+    AgentUnreachable,
     CommandFailed,
     CommandLost,
     CommandTimedOut,
@@ -33,6 +34,7 @@ _FAILURES: dict[str, type[CommandFailed]] = {
     "idle_timed_out": CommandTimedOut,
     "lost": CommandLost,
 }
+_CLOSE_SECONDS = 30.0  # grace, KILL, proof, and as much again for a connection to come back
 #: Bytes of each stream that `CommandHandle.result` holds unless told otherwise.
 MAX_BYTES = 16 * 1024 * 1024
 
@@ -204,9 +206,7 @@ class CommandHandle:
         )
 
     async def output(self, *, max_bytes: int = MAX_BYTES) -> Output:
-        """Return what the command has printed up to now, without waiting for more.
-
-        Cancelling ``output`` is safe.
+        """Return what the command has printed up to now; never waits. Cancelling it is safe.
 
         Args:
             max_bytes: The most bytes of each stream to hold in memory.
@@ -251,7 +251,7 @@ class CommandHandle:
     async def send_signal(self, signal: str | int | signals.Signals) -> bool:
         """Send a signal to the command's process group; its *name* travels.
 
-        If cancelled, the signal may or may not be delivered.
+        If cancelled, it may or may not be delivered.
 
         Args:
             signal: ``"SIGINT"``, ``"INT"`` or ``signal.SIGINT``.
@@ -282,10 +282,8 @@ class CommandHandle:
         """End the command with everything it started, and return how it ended.
 
         TERM to all of it, KILL after *grace* seconds to what is left, and proof:
-        it returns when nothing is left. On a command that has ended it reaches
-        survivors, and is no error.
-
-        Cancelling ``kill`` is safe: the far side goes on with it.
+        it returns when nothing is left. A command that has ended is no error; its
+        survivors are reached. Cancelling it is safe: the far side goes on with it.
 
         Args:
             grace: Seconds between TERM and KILL; 0 for KILL at once.
@@ -301,9 +299,17 @@ class CommandHandle:
         return await self.wait()
 
     async def aclose(self) -> None:
-        """Kill the command, shielded from cancellation and bounded."""
-        with anyio.move_on_after(2 * lifecycle.GRACE + 20, shield=True):
+        """Kill the command, shielded from cancellation and bounded.
+
+        Raises:
+            AgentUnreachable: If nobody answers for so long; the command may still run.
+            HopxError: As for `kill`.
+        """
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True) as scope:
             await self.kill()
+        if scope.cancelled_caught:
+            problem = f"nobody answered for {_CLOSE_SECONDS:g} s: {self.process_id} may still run"
+            raise AgentUnreachable(problem, seconds=_CLOSE_SECONDS)
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hopx_async.errors import InvalidArgument, SpawnError
+from hopx_async.errors import AgentUnreachable, InvalidArgument, SpawnError
 from hopx_async.testing import MemoryAgent, VirtualTimeLoop
 from tests.support.virtual import CHATTER, SLEEP, STEPS, agent_of, opened
 
@@ -181,3 +181,29 @@ async def test_a_text_without_a_script_is_a_missing_program() -> None:
         with pytest.raises(SpawnError) as caught:
             await sandbox.commands.start("unknown")
         assert (caught.value.errno, caught.value.filename) == (2, "unknown")
+
+
+async def test_a_cancelled_run_that_cannot_end_its_command_says_so() -> None:
+    """run raises what ended it, with a note when nobody answered the clean-up."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        task = asyncio.create_task(sandbox.commands.run(SLEEP))
+        await anyio.sleep(1)
+        agent.stall()
+        began = anyio.current_time()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert anyio.current_time() - began < 60
+        assert "may still run" in caught.value.__notes__[0]
+        agent.heal()
+
+
+async def test_a_block_whose_command_cannot_be_ended_says_so() -> None:
+    """Leaving async with start(...) raises AgentUnreachable when nobody answers."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        with pytest.raises(AgentUnreachable, match="may still run"):
+            async with sandbox.commands.start(SLEEP):
+                agent.stall()
+        agent.heal()

@@ -80,7 +80,7 @@ class _Past:
         outcome = lost_exit(self._started_at, self._seen_at)
         record = log.append(records.LOST, compact(outcome).encode("ascii"))
         log.close()
-        self._take(records.Record(records.LOST, 0.0, log.end - len(record), log.end, record[16:]))
+        self._take(records.Record(records.LOST, 0.0, log.end - len(record), record, 0, len(record)))
 
     def tell(self, index: Index) -> None:
         """Add the command to the index."""

@@ -196,7 +196,8 @@ class EventReader:
     @property
     def pending(self) -> int:
         """Bytes fed and not yet read."""
-        return self._reader.pending + sum(len(data) for _, data in self._later)
+        pending = self._reader.pending
+        return pending + sum(len(data) for _, data in self._later) if self._later else pending
 
     @property
     def missing(self) -> int:

@@ -252,13 +252,14 @@ class Link:
         return event
 
     def _grant(self, subscription: Subscription, reader: EventReader) -> None:
+        pending, missing = reader.pending, reader.missing
         for asking in subscription._askings:
             left = asking.granted - asking.received
-            if reader.pending == 0 and left < subscription._window // 2:
+            if pending == 0 and left < subscription._window // 2:
                 # It is read as fast as it comes: let more be under way.
                 subscription._window = min(2 * subscription._window, LAST_WINDOW)
-            room = max(subscription._window - reader.pending, reader.missing)
-            if left < room // 2 or left < reader.missing:
+            room = max(subscription._window - pending, missing)
+            if left < room // 2 or left < missing:
                 asking.granted = asking.received + room
                 self._send(asking.feed, wire.Credit(asking.ask, asking.granted))
 

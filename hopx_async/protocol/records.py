@@ -173,31 +173,40 @@ class Record:
         at: Unix time at which it was observed.
         offset: Log offset of its first byte.
         end: Log offset behind its last byte.
-        payload: The bytes behind the header.
     """
 
-    __slots__ = ("at", "end", "kind", "offset", "payload")
+    __slots__ = ("_buffer", "_start", "_stop", "at", "end", "kind", "offset")
 
-    def __init__(self, kind: int, at: float, offset: int, end: int, payload: bytes) -> None:
+    def __init__(  # noqa: PLR0917  # made once per record, where keywords cost
+        self, kind: int, at: float, offset: int, buffer: bytes, start: int, stop: int
+    ) -> None:
         self.kind = kind
         self.at = at
         self.offset = offset
-        self.end = end
-        self.payload = payload
+        self.end = offset + stop - start
+        # The payload is cut out once, when and as it is wanted: output is most of all there is.
+        self._buffer = buffer
+        self._start = start + HEADER.size
+        self._stop = stop
 
     def __repr__(self) -> str:
         return f"<Record {KIND_NAMES[self.kind]} {self.offset}..{self.end}>"
 
     @property
+    def payload(self) -> bytes:
+        """The bytes behind the header."""
+        return self._buffer[self._start : self._stop]
+
+    @property
     def stream_offset(self) -> int:
         """Bytes of its stream before this data record."""
-        offset: int = DATA_PREFIX.unpack_from(self.payload)[0]
-        return offset
+        value: int = DATA_PREFIX.unpack_from(self._buffer, self._start)[0]
+        return value
 
     @property
     def data(self) -> bytes:
         """The output of a data record."""
-        return self.payload[DATA_PREFIX.size :]
+        return self._buffer[self._start + DATA_PREFIX.size : self._stop]
 
     def base(self) -> tuple[int, int, int]:
         """Return log offset, stdout bytes and stderr bytes of a ``BASE`` record.
@@ -234,15 +243,10 @@ class RecordReader:
     keeps what it was fed and not yet read, hence the feeder bounds its memory.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_position", "_waiting", "offset")
+    __slots__ = ("_buffer", "_chunks", "_position", "_waiting", "offset", "pending")
 
     def __init__(self, offset: int = 0) -> None:
         self.jump(offset)
-
-    @property
-    def pending(self) -> int:
-        """Bytes fed and not yet read."""
-        return len(self._buffer) - self._position + self._waiting
 
     @property
     def fed(self) -> int:
@@ -262,6 +266,7 @@ class RecordReader:
         """Add the bytes that follow those fed before."""
         self._chunks.append(data)
         self._waiting += len(data)
+        self.pending += len(data)
 
     def jump(self, offset: int) -> None:
         """Drop what is pending and go on at log *offset*."""
@@ -271,6 +276,8 @@ class RecordReader:
         self._position = 0
         self._chunks: list[bytes] = []
         self._waiting = 0
+        #: Bytes fed and not yet read.
+        self.pending = 0
 
     def read(self) -> Record | None:
         """Return the next record, or None until more bytes are fed.
@@ -287,8 +294,7 @@ class RecordReader:
         if not self._ensure(size):
             return None
         start = self._position
-        payload = self._buffer[start + HEADER.size : start + size]
-        record = Record(kind, at, self.offset, self.offset + size, payload)
+        record = Record(kind, at, self.offset, self._buffer, start, start + size)
         self._advance(size)
         return record
 
@@ -299,16 +305,20 @@ class RecordReader:
     def _advance(self, size: int) -> None:
         self._position += size
         self.offset += size
+        self.pending -= size
 
     def _ensure(self, size: int) -> bool:
-        have = len(self._buffer) - self._position
-        if have < size and self._chunks and have + self._waiting >= size:
-            self._buffer = b"".join([self._buffer[self._position :], *self._chunks])
+        if self.pending < size:
+            return False
+        if self.pending - self._waiting < size:
+            rest = self._buffer[self._position :]
+            # A frame that arrives when all before it is read is taken as it is.
+            whole = not rest and len(self._chunks) == 1
+            self._buffer = self._chunks[0] if whole else b"".join([rest, *self._chunks])
             self._position = 0
             self._chunks.clear()
             self._waiting = 0
-            return True
-        return have >= size
+        return True
 
     def _check_kind(self) -> None:
         if self._ensure(1) and self._buffer[self._position] not in KIND_NAMES:

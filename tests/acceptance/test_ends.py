@@ -103,8 +103,11 @@ async def test_a_time_limit_ends_the_whole_tree() -> None:
 
 
 CLIENT = """
-import asyncio, json, os, sys
+import asyncio, json, signal
 import hopx_async as hopx
+
+# Whoever runs these tests in the background has Ctrl-C ignored, and so would have this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def main():
     async with hopx.local() as sandbox:

@@ -35,10 +35,16 @@ def test_kill_of_a_plain_command(keeper: KeeperProcess) -> None:
 
 def test_grace_lets_a_command_tidy_up(keeper: KeeperProcess, tmp_path: Path) -> None:
     """A command that ends on TERM in time is not sent KILL, and gets TERM once."""
-    script = "trap 'echo term; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    script = "trap 'echo term' TERM; echo up; while ! [ -e go ]; do sleep 0.05; done"
     keeper.start("a", script)
     keeper.wait_for_output("a", b"up")
-    keeper.ask("kill", id="a", grace=30.0)
+    rid = keeper.send("kill", id="a", grace=30.0)
+    keeper.wait_for_output("a", b"term")
+    # By the time of this answer the scan's round is over.
+    keeper.ask("kill", id="never", grace=30.0)
+    keeper.run("pause", "sleep 0.2")
+    (tmp_path / "go").touch()
+    keeper.wait(lambda: rid in keeper.replies)
     exit_ = keeper.end_of("a")
 
     assert output(tmp_path, "a")[0] == b"up\nterm\n"
@@ -156,6 +162,22 @@ def test_kill_gives_up_and_says_who_is_left() -> None:
 
     assert left == [[(me, "me")]]
     assert killer._kills == {}
+
+
+def test_kill_looks_twice() -> None:
+    """A kill is proven by two looks in a row that find nobody, not by one."""
+    loop = Loop()
+    left: list[list[tuple[int, str]]] = []
+    asked: list[Wanted] = []
+    killer = Killer(loop, asked.append, lambda _wanted: {}, {}, lambda _process_id: [])
+    killer.kill("a", 5.0, left.append)
+    killer.scanned({"a": []})
+    assert left == []
+    killer.scanned({"a": []})
+    loop._epoll.close()
+
+    assert left == [[]]
+    assert [set(wanted) for wanted in asked] == [{"a"}, {"a"}]
 
 
 def test_fork_bomb_ends(keeper: KeeperProcess, tmp_path: Path) -> None:

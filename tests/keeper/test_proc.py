@@ -117,3 +117,19 @@ def test_boot_id_is_the_kernels() -> None:
 
     assert said.stdout.decode().strip() == proc.boot_id()
     assert len(proc.boot_id()) == 36
+
+
+def test_sealed_descriptors_go_no_further() -> None:
+    """What a process was let inherit is not inherited from it once it has sealed it."""
+    reader, writer = os.pipe()
+    program = (
+        "import subprocess, sys; from hopx_async.keeper.proc import seal_descriptors;"
+        "seal_descriptors();"
+        f"test = ['test', '-e', '/proc/self/fd/{writer}'];"
+        "sys.exit(subprocess.run(test, close_fds=False).returncode)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], pass_fds=[writer], check=False)
+    os.close(reader)
+    os.close(writer)
+
+    assert done.returncode == 1

@@ -100,7 +100,7 @@ def test_garbage_behind_the_end_is_cut(tmp_path: Path) -> None:
     """Bytes that are no record are cut off, too."""
     _write(tmp_path, "a", ended=False)
     path = tmp_path / "logs" / records.segment_name("a", 0)
-    path.write_bytes(path.read_bytes() + bytes(100))
+    path.write_bytes(path.read_bytes() + bytes(5000))
     _recover(tmp_path)
 
     assert read_log(tmp_path, "a")[-1].kind == records.LOST

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,23 @@ def test_stop_takes_the_grace_it_is_told(tmp_path: Path) -> None:
         root.tell({"stop": {"grace": 0}})
         assert root.wait() == 0
         assert not running(pid)
+
+
+def test_parent_that_said_how_to_stop_may_go(tmp_path: Path) -> None:
+    """EOF behind {"stop": ...} does not shorten the grace that was given."""
+    command = "trap 'echo told > told' TERM; echo > up; while :; do sleep 0.05; done"
+    config = {"grace": 0.1}
+    with root_process("--state-dir", str(tmp_path / "state"), config=config) as root:
+        pid = root.start("a", command, str(tmp_path))
+        eventually((tmp_path / "up").exists)
+        root.tell({"stop": {"grace": 3600}})
+        root.let_go()
+        eventually((tmp_path / "told").exists)
+        # Nothing is to happen, for longer than the grace that would be wrong.
+        time.sleep(0.4)
+        assert running(pid)
+        root.process.terminate()
+        assert root.wait() == 0
 
 
 def test_second_signal_is_in_a_hurry(tmp_path: Path) -> None:

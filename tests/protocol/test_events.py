@@ -334,7 +334,7 @@ def test_an_end_becomes_json() -> None:
 def test_exit_event_carries_its_position() -> None:
     """exit_event makes the event of a terminal record at a place."""
     data = records.encode_json(records.LOST, 4.0, {"reason": "lost"})
-    record = records.Record(records.LOST, 4.0, 0, len(data), data[16:])
+    record = records.Record(records.LOST, 4.0, 0, data, 0, len(data))
     event = exit_event("cmd_1", record, Position(9, 1, 2))
 
     assert isinstance(event, Lost)
