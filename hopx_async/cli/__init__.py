@@ -15,4 +15,6 @@ def main() -> None:
         if error.name is None or error.name.partition(".")[0] not in {"typer", "rich", "click"}:
             raise
         sys.exit(f"hopx-async: the command line needs {error.name}: pip install 'hopx-async[cli]'")
+    except KeyboardInterrupt:
+        sys.exit(130)  # it came before anybody could do something about it
     app()

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import io
+import json
 import os
 import signal
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from hopx_async.cli.run import MAX_LINE, LineCutter, Writer, exit_status, visible
-from hopx_async.errors import AgentUnreachable, SpawnError
-from hopx_async.model import Exit
 
 RUN = [sys.executable, "-m", "hopx_async.cli", "run"]
 
@@ -60,6 +53,73 @@ def test_lines_are_prefixed_and_a_summary_follows(tmp_path: Path) -> None:
         r"[3] echo $'\e[2J' '\x1b]0;title\x07 \x9b1A': exited with 0",
         r"[4] printf 'gr\303'; printf '\274n without a newline': exited with 0",
     ]
+
+
+def test_behind_dashes_stands_one_program(tmp_path: Path) -> None:
+    """What follows -- is one argument vector, as it is, beside the texts before it."""
+    done = run("echo text", "--", "printf", "%s|", "a b", "--json", "--", "$HOME", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [
+        "[1] text",
+        "[2] a b|--json|--|$HOME|",
+    ]
+    assert "[2] printf '%s|' 'a b' --json -- '$HOME': exited with 0" in done.stderr
+
+
+def test_names_stand_before_lines(tmp_path: Path) -> None:
+    """A name takes the place of a number, bounded, and cannot play tricks."""
+    trick = "\x1b[2J\n" + "x" * 30
+    done = run("--name", "büro", "--name", trick, "echo a", "echo b", "echo c", cwd=tmp_path)
+
+    assert sorted(done.stdout.splitlines()) == [
+        "[                   3] c",
+        "[                büro] a",
+        r"[\x1b[2J\nxxxxxxxxxx…] b",
+    ]
+
+
+def test_json_prints_events_one_a_line(tmp_path: Path) -> None:
+    """--json prints each event as its to_dict() and nothing else."""
+    done = run("--json", "echo out; echo err >&2; printf '\\377'; exit 3", cwd=tmp_path)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert (done.returncode, done.stderr) == (3, "")
+    assert events[0]["type"] == "started"
+    assert events[-1]["type"] == "exited"
+    assert events[-1]["exit"]["exit_code"] == 3
+    data = {event["type"]: event.get("data", event.get("data_base64")) for event in events[1:-1]}
+    assert data.keys() == {"stdout", "stderr"}
+    assert all({"process_id", "cursor", "at"} <= event.keys() for event in events)
+
+
+def test_quiet_is_the_output_alone(tmp_path: Path) -> None:
+    """--quiet hands on the bytes of one command, and the lines of several, and says nothing."""
+    done = run("--quiet", "printf 'no newline'; echo err >&2; exit 3", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "no newline", "err\n")
+    several = run("--quiet", "echo a; printf b", "echo c", cwd=tmp_path)
+    assert sorted(several.stdout.splitlines()) == ["a", "b", "c"]
+    assert several.stderr == ""
+
+
+@pytest.mark.parametrize("flag", ["--quiet", "--json"])
+def test_what_cannot_start_is_always_told(flag: str, tmp_path: Path) -> None:
+    """A command that could not start is told on stderr in every style."""
+    done = run(flag, "--", "no-such-program", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (127, "")
+    assert "no-such-program" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_variables_and_directory(tmp_path: Path) -> None:
+    """--env sets a variable or hands one on, --working-dir starts from here."""
+    (tmp_path / "sub").mkdir()
+    env = {**os.environ, "HERE": "a secret"}
+    options = ("--env", "A=1=2", "--env", "HERE", "--working-dir", "sub")
+    done = run(*options, 'echo "$A $HERE $PWD"', cwd=tmp_path, env=env)
+
+    assert done.stdout == f"[1] 1=2 a secret {tmp_path.resolve()}/sub\n"
 
 
 def test_the_first_failure_is_the_exit_status() -> None:
@@ -131,104 +191,3 @@ def test_a_reader_that_goes_ends_the_commands() -> None:
         assert client.stderr.read() == b""
 
     assert client.returncode == 128 + signal.SIGPIPE
-
-
-# Its parts.
-
-
-@given(st.text(alphabet="aü€😀\r\n"), st.lists(st.integers(0, 400)))
-def test_lines_are_whole_however_the_bytes_are_cut(text: str, cuts: list[int]) -> None:
-    """Lines do not depend on where chunks end, in the middle of a character or not."""
-    data = text.encode()
-    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    lines: list[bytes] = []
-    cutter = LineCutter(lines.append)
-    for first, stop in pairwise(places):
-        cutter.feed(data[first:stop])
-    cutter.close()
-
-    expected = data.split(b"\n")
-    assert lines == (expected if expected[-1] else expected[:-1])
-
-
-@pytest.mark.parametrize("step", [1000, 10 * MAX_LINE])
-@pytest.mark.parametrize("before", [0, 1, 2, 3])
-def test_a_long_line_comes_in_pieces(before: int, step: int) -> None:
-    """A line beyond the bound is handed on in pieces of whole characters, held never longer."""
-    data = b"a" * before + "😀".encode() * (MAX_LINE // 2) + b"\nend"
-    pieces: list[bytes] = []
-    cutter = LineCutter(pieces.append)
-    for place in range(0, len(data), step):
-        cutter.feed(data[place : place + step])
-    cutter.close()
-
-    assert pieces.pop() == b"end"
-    assert b"".join(pieces) == data.removesuffix(b"\nend")
-    assert max(map(len, pieces)) <= MAX_LINE
-    assert [piece.decode() for piece in pieces]
-
-
-class Terminal(io.TextIOWrapper):
-    """A text file that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(
-    ("data", "shown"),
-    [
-        ("\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m\x1b[0m"),
-        ("\x1b[8mhidden", "\x1b[8mhidden\x1b[0m"),
-        ("\x1b[2J\x1b[1A\rover", r"\x1b[2J\x1b[1A\rover"),
-        ("a\tb\r", "a\tb"),
-        ("\x1b]0;title\x07\x9b2J", r"\x1b]0;title\x07\x9b2J"),
-        ("abc\u202edef", r"abc\u202edef"),
-    ],
-)
-def test_on_a_terminal_nothing_moves(data: str, shown: str) -> None:
-    """On a terminal colours end with their line, and everything else that it obeys is spelt out."""
-    there = io.BytesIO()
-    writer = Writer(Terminal(there, encoding="utf-8"), "[1]")
-    writer.feed(data.encode())
-    writer.close()
-
-    assert there.getvalue().decode() == f"[1] {shown}\n"
-
-
-def test_in_a_pipe_bytes_are_as_they_were() -> None:
-    """In a pipe a line keeps its bytes, valid UTF-8 or not."""
-    there = io.BytesIO()
-    writer = Writer(io.TextIOWrapper(there, encoding="ascii"), "[1]")
-    writer.feed(b"\xff\x1b[2J\r\n")
-    writer.say("a word")
-
-    assert there.getvalue() == b"[1] \xff\x1b[2J\r\n[1] a word\n"
-
-
-def test_what_is_visible_stays() -> None:
-    """Text without tricks is left alone; line breaks count as tricks."""
-    assert visible("grün\t😀 [31m") == "grün\t😀 [31m"
-    assert visible("a\nb\x7f\x1b[31m") == r"a\nb\x7f\x1b[31m"
-
-
-@pytest.mark.parametrize(
-    ("fate", "status"),
-    [
-        (Exit(reason="exited", exit_code=0), 0),
-        (Exit(reason="exited", exit_code=42), 42),
-        (Exit(reason="timed_out", signal="SIGKILL"), 124),
-        (Exit(reason="timed_out", exit_code=0), 124),
-        (Exit(reason="signaled", signal="SIGINT"), 130),
-        (Exit(reason="signaled", signal="SIGRTMIN+3"), 128),
-        (Exit(reason="killed", exit_code=0), 1),
-        (Exit(reason="killed", exit_code=7), 7),
-        (Exit(reason="lost"), 125),
-        (SpawnError("no"), 127),
-        (AgentUnreachable("nobody"), 125),
-        (None, 125),
-    ],
-)
-def test_an_end_becomes_an_exit_status(fate: Exit | SpawnError | None, status: int) -> None:
-    """A fate becomes what a shell would say; only a completed command is 0."""
-    assert exit_status(fate) == status

@@ -1,0 +1,174 @@
+"""``start``, ``ps``, ``logs``, ``wait`` and ``kill``: commands of an agent that runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import attrs
+from rich.console import Console
+
+from hopx_async.cli.job import Command, shortened
+from hopx_async.cli.output import LineCutter, Printer, Writer, visible
+from hopx_async.cli.status import exit_status
+from hopx_async.cli.table import Process, draw, processes_table
+from hopx_async.errors import CommandNotFound, InvalidArgument
+from hopx_async.handle import CommandHandle
+from hopx_async.model import CommandInfo, Exit, Status
+from hopx_async.protocol.cursor import parse_cursor
+from hopx_async.protocol.events import Stderr, Stdout
+from hopx_async.sandbox import Sandbox
+
+__all__ = ["find", "kill", "logs", "ps", "start", "wait"]
+
+# Wider than any line that a table in a pipe has: there nothing is cut.
+_UNCUT = 1_000_000
+
+
+async def find(sandbox: Sandbox, wanted: str) -> CommandHandle:
+    """Return the command with this id, or the one that runs under this name, or ran last.
+
+    Raises:
+        CommandNotFound: If there is none.
+        InvalidArgument: If several run under this name.
+    """
+    try:
+        return await sandbox.commands.get(wanted)
+    except (CommandNotFound, InvalidArgument):
+        named = await sandbox.commands.list(name=wanted)
+    running = [info.process_id for info in named if info.exit is None]
+    if len(running) > 1:
+        rule = f"{len(running)} commands run under this name: {', '.join(running)}"
+        raise InvalidArgument("command", repr(wanted), rule)
+    if not named:
+        raise CommandNotFound(wanted, message=f"no command has the id or name {wanted!r}")
+    return await sandbox.commands.get(running[0] if running else named[-1].process_id)
+
+
+async def start(sandbox: Sandbox, command: Command, **options: Any) -> int:
+    """Start a command and print its id."""
+    handle = await sandbox.commands.start(command, **options)
+    print(handle.process_id, flush=True)
+    return 0
+
+
+async def ps(sandbox: Sandbox, *, status: Status | None = None, as_json: bool = False) -> int:
+    """Print the commands that the agent knows, oldest first."""
+    infos = await sandbox.commands.list(status=status)
+    if as_json:
+        for info in infos:
+            print(json.dumps(_as_dict(info)))
+        sys.stdout.flush()
+        return 0
+    terminal = sys.stdout.isatty()
+    console = Console(highlight=False, width=None if terminal else _UNCUT)
+    rows = [
+        Process(info.process_id, info.status, _seconds(info), info.name or "", _command(info))
+        for info in infos
+    ]
+    draw(processes_table(rows, console.width), console)
+    return 0
+
+
+def _seconds(info: CommandInfo) -> float | None:
+    if info.exit is not None:
+        return info.exit.duration
+    # By the clocks of both sides, which may differ.
+    return None if info.started_at is None else max(0.0, time.time() - info.started_at)
+
+
+def _command(info: CommandInfo) -> str:
+    return shortened(info.command, 1000)
+
+
+def _as_dict(info: CommandInfo) -> dict[str, Any]:
+    value = attrs.asdict(info, recurse=False)
+    value["exit"] = None if info.exit is None else info.exit.to_dict()
+    return value | {"tags": dict(info.tags)}
+
+
+async def logs(sandbox: Sandbox, wanted: str, *, follow: bool, last: int | None) -> int:
+    """Print what a command has printed, and with *follow* what it prints up to its end.
+
+    Args:
+        sandbox: Where it runs.
+        wanted: Its id or name.
+        follow: Whether to go on with what comes.
+        last: Print the last so many lines only; None for all.
+    """
+    if last is not None and last < 1:
+        raise InvalidArgument("--last", str(last), "a number of lines above 0")
+    handle = await find(sandbox, wanted)
+    info = await handle.info()
+    if last is None:
+        await _print_events(handle, None if follow else info.log_end)
+    elif follow or info.exit is not None:
+        out, err = Writer(sys.stdout, ""), Writer(sys.stderr, "")
+        async for line in handle.lines(last=last):
+            (out if line.stream == "stdout" else err).say(line.text)
+    else:
+        await _print_last(handle, info.log_end, last)
+    return 0
+
+
+async def _print_events(handle: CommandHandle, end: int | None) -> None:
+    printer = Printer(None)
+    if end is None or end > 0:
+        async for event in handle.events():
+            printer.take(event)
+            if end is not None and parse_cursor(handle.process_id, event.cursor).offset >= end:
+                break
+    printer.close()
+
+
+async def _print_last(handle: CommandHandle, end: int, last: int) -> None:
+    """Print the last lines as they are now; the end of a log that grows is not waited for."""
+    lines: deque[tuple[Writer, bytes]] = deque(maxlen=last)
+    out, err = Writer(sys.stdout, ""), Writer(sys.stderr, "")
+    cutters = {
+        kind: LineCutter(lambda line, writer=writer: lines.append((writer, line)))  # type: ignore[misc]
+        for kind, writer in ((Stdout, out), (Stderr, err))
+    }
+    async for event in handle.events():
+        if isinstance(event, (Stdout, Stderr)):
+            cutters[type(event)].feed(event.data)
+        if parse_cursor(handle.process_id, event.cursor).offset >= end:
+            break
+    for cutter in cutters.values():
+        cutter.close()
+    for writer, line in lines:
+        writer.feed(line + b"\n")
+
+
+async def wait(sandbox: Sandbox, wanted: str, *, quiet: bool = False) -> int:
+    """Wait for a command's end, say how it ended, and return that as an exit status."""
+    handle = await find(sandbox, wanted)
+    fate = await handle.wait()
+    if not quiet:
+        _tell(wanted, fate)
+    return exit_status(fate)
+
+
+async def kill(sandbox: Sandbox, wanted: Sequence[str], grace: float) -> int:
+    """End commands with all that they started, and say how each ended."""
+    handles = [await find(sandbox, one) for one in wanted]
+
+    async def end(name: str, handle: CommandHandle) -> None:
+        _tell(name, await handle.kill(grace))
+
+    try:
+        async with anyio.create_task_group() as group:
+            for name, handle in zip(wanted, handles, strict=True):
+                group.start_soon(end, name, handle)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return 0
+
+
+def _tell(name: str, fate: Exit) -> None:
+    print(visible(f"{name}: {fate}"), file=sys.stderr)
