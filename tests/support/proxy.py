@@ -7,7 +7,7 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
-__all__ = ["CuttingProxy"]
+__all__ = ["CuttingProxy", "RefusingProxy"]
 
 
 class CuttingProxy:
@@ -58,9 +58,11 @@ class CuttingProxy:
         task.add_done_callback(self._tasks.discard)
         self._writers.add(writer)
         try:
+            head = await self._admit(reader, writer)
             there, out = await asyncio.open_connection(*self.target)
             self._writers.add(out)
             try:
+                out.write(head)
                 await asyncio.gather(_copy(reader, out), _copy(there, writer))
             finally:
                 out.transport.abort()
@@ -70,6 +72,41 @@ class CuttingProxy:
         finally:
             writer.transport.abort()
             self._writers.discard(writer)
+
+    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        """Return what was read of a connection to see whether it may pass; OSError: it may not."""
+        return b""
+
+
+class RefusingProxy(CuttingProxy):
+    """Lets no websocket through, as proxies do that know only requests and answers.
+
+    Attributes:
+        refusals: How many upgrades it refused.
+        open: Whether it lets sockets through all the same.
+        status: What it answers to an upgrade.
+    """
+
+    def __init__(self, status: int = 403) -> None:
+        super().__init__()
+        self.refusals = 0
+        self.open = False
+        self.status = status
+
+    async def _admit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            raise ConnectionError("it left before it had asked") from error
+        if self.open or b"\r\nupgrade: websocket\r\n" not in head.lower():
+            return head
+        self.refusals += 1
+        words = f"HTTP/1.1 {self.status} No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"
+        writer.write(words.encode())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        raise ConnectionError("no websocket here")
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
