@@ -43,7 +43,7 @@ def test_sockets_that_fail_again_and_again_are_followed_by_the_poll() -> None:
 
 
 def test_a_poll_after_an_outage_is_told_of_when_a_probe_fails() -> None:
-    """Sockets that failed may have failed with the agent; while the poll works, they are blocked."""
+    """Sockets that failed alone may fail with the agent; while the poll works, they are blocked."""
     feeds = Feeds(polls=True)
     feeds.failed()
     feeds.failed()
