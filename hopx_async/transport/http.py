@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -117,7 +117,7 @@ class HttpTransport(Transport, Poster):
             await session.close()
 
     @contextmanager
-    def _translated(self, what: str, seconds: float) -> Iterator[None]:
+    def _translated(self, what: str, seconds: float) -> Generator[None]:
         try:
             with anyio.fail_after(seconds):
                 yield

@@ -61,9 +61,9 @@ async def test_frames_go_both_ways() -> None:
         [hello] = wire.decode_agent(await channel.receive())
         assert isinstance(hello, wire.Hello)
         await channel.send(HELLO)
-        async with anyio.create_task_group() as group:
-            group.start_soon(say_later, channel, call(7))
-            [reply] = wire.decode_agent(await channel.receive())
+        later = asyncio.create_task(say_later(channel, call(7)))
+        [reply] = wire.decode_agent(await channel.receive())
+        await later
         assert isinstance(reply, wire.Reply)
         assert (reply.call, anyio.current_time() < poll.HANG_SECONDS) == (7, True)
         assert transport.under_way == 0
