@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import NamedTuple
 
@@ -224,8 +226,14 @@ class Schedule:
         """Lose, repeat or overtake a post or an answer of a long-poll, or let one time out."""
         feed = self.any_feed()
         one = None if feed is None else self.pair.wires[feed]
-        if isinstance(one, PollWire):
-            faults = [one.lose_post, one.lose_answer, one.lose_answer, one.swap_answers]
+        if isinstance(one, PollWire) and feed is not None:
+            lose_post = partial(one.lose_post, self.pair.link, feed)
+            faults: list[Callable[[], None]] = [
+                lose_post,
+                one.lose_answer,
+                one.lose_answer,
+                one.swap_answers,
+            ]
             self.random.choice([*faults, one.repeat_post, one.repeat_post, one.time_out])()
 
     def duplicate(self) -> None:

@@ -67,16 +67,19 @@ class PollWire(Wire):
 
     def up(self, link: Link, feed: int) -> bool:
         """Make a post if one is wanted, and move one to the agent."""
-        while (frame := link.data_to_send(feed)) is not None:
-            assert self.client.fits(frame)
-            self.client.add(frame)
-        if self.client.wants_post:
-            self.posts.append(self.client.post())
+        self._make_post(link, feed)
         if not self.posts:
             return False
         self.latest = self.posts.popleft()
         self._take(self.latest, poll.read_post(self.latest).number)
         return True
+
+    def _make_post(self, link: Link, feed: int) -> None:
+        while (frame := link.data_to_send(feed)) is not None:
+            assert self.client.fits(frame)
+            self.client.add(frame)
+        if self.client.wants_post:
+            self.posts.append(self.client.post())
 
     def _take(self, body: bytes, asker: int) -> None:
         post = poll.read_post(body)
@@ -119,11 +122,10 @@ class PollWire(Wire):
             self._answer(self.hanging[1], self.agent.nothing())
             self.hanging = None
 
-    def lose_post(self) -> None:
-        """Lose a post on its way."""
-        if self.posts or self.client.wants_post:
-            if self.client.wants_post:
-                self.posts.append(self.client.post())
+    def lose_post(self, link: Link, feed: int) -> None:
+        """Lose a post on its way, with all that the client has to say."""
+        self._make_post(link, feed)
+        if self.posts:
             self.posts.pop()
             self.client.lost()
 
