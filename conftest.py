@@ -5,6 +5,8 @@ What a page shows right behind a block must be what the block prints.
 
 from __future__ import annotations
 
+import signal
+
 from sybil import Sybil
 from sybil.parsers.rest import DocTestParser
 from sybil.parsers.rest import PythonCodeBlockParser as DocstringCodeBlockParser
@@ -12,6 +14,10 @@ from sybil.parsers.rest import PythonCodeBlockParser as DocstringCodeBlockParser
 from tests.support.pages import OutputParser, ProgramParser, SkipWithReason
 
 pytest_plugins = ["pytester", "tests.support.leaks"]
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pages = Sybil(
     parsers=[ProgramParser(), OutputParser(), SkipWithReason()],

@@ -106,9 +106,10 @@ class AgentClient:
             await self._pump.news(subscription)
 
     def statistics(self) -> dict[str, Any]:
-        """Return what this side knows: whether the link is up, reconnects, bytes held."""
+        """Return what this side knows: whether the link is up and how, reconnects, bytes held."""
         return {
             "connected": self._pump.connected,
+            "feed": self._pump.feed,
             "reconnects": self._pump.reconnects,
             "buffered_bytes": self._pump.buffered,
         }

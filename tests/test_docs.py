@@ -17,7 +17,7 @@ from hopx_async import errors, model, testing
 from hopx_async.agent import guard
 from hopx_async.agent.calls import facts
 from hopx_async.keeper.options import default_env
-from hopx_async.protocol import cursor, records, wire
+from hopx_async.protocol import cursor, poll, records, wire
 from hopx_async.providers import local
 from hopx_async.spec import CommandSpec
 from tools.api_page import api_page
@@ -229,6 +229,14 @@ def test_the_page_of_the_wire_knows_every_control() -> None:
     assert f"now {wire.LINK_VERSION}." in page("reference/wire.md")
 
 
+def test_the_page_of_the_wire_knows_the_long_poll() -> None:
+    """The layouts of posts, answers and frames are those of the code."""
+    text = page("reference/wire.md").partition("## The long-poll")[2]
+    told = re.findall(r"is `(<\w+)`", text)
+
+    assert told == [poll.POST.format, poll.ANSWER.format, poll.FRAME.format]
+
+
 def test_the_page_of_the_wire_knows_every_error_key() -> None:
     """The data that travels with an error is listed whole."""
     line = next(x for x in page("reference/wire.md").splitlines() if x.startswith("Data keys"))
@@ -238,13 +246,13 @@ def test_the_page_of_the_wire_knows_every_error_key() -> None:
 
 def test_the_page_of_the_wire_knows_every_call_and_route() -> None:
     """Methods and routes are those that the agent has; facts and specs have the keys told."""
-    calls, routes = tables("reference/wire.md")[2:4]
+    calls, routes = tables("reference/wire.md")[3:5]
     agent = ROOT / "hopx_async" / "agent"
     methods = re.findall(r'^ {12}"(\w+)": self\._', (agent / "calls.py").read_text(), re.MULTILINE)
     source = (agent / "routes.py").read_text().replace('one + "', 'f"{one}')
     coded = {
         f"{verb.upper()} {(path or '{one}').replace('{one}', '/v1/commands/{process_id}')}"
-        for verb, path in re.findall(r'web\.(get|put|post)\((?:one|f?"([^"]*)")', source)
+        for verb, path in re.findall(r'web\.(get|put|post|delete)\((?:one|f?"([^"]*)")', source)
     }
 
     assert [words(row[0])[0] for row in calls] == methods

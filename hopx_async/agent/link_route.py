@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
-from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from hopx_async.agent.calls import Calls, fault
-from hopx_async.errors import ApiError, HopxError, RateLimited, RemoteProtocolError
+from hopx_async.agent.errands import Errands
+from hopx_async.errors import ApiError, RateLimited, RemoteProtocolError
 from hopx_async.protocol import wire
 from hopx_async.protocol.peer import LogSource, Peer
 
@@ -20,9 +20,6 @@ __all__ = ["MAX_CONNECTIONS", "Connection", "Connections"]
 MAX_CONNECTIONS = 1024
 #: Seconds between pings; without an answer for half of it a connection is dead.
 HEARTBEAT = 30.0
-# While more than this is unfinished or unsent, nothing more is read from the connection.
-_MAX_CALLS = 512
-_MAX_CALL_BYTES = 16 * wire.MAX_CALL_BYTES
 # A client that does not answer to a close in this time is cut off.
 _CLOSE_TIME = 0.5
 _MAX_REASON = 120
@@ -94,21 +91,15 @@ class Connections:
 class Connection:
     """One websocket: a reader that feeds its peer, a writer that empties it, and calls.
 
-    Calls belong to the connection and are cancelled with it; what they have begun at
-    the keeper goes on.
-
     Attributes:
         peer: Its askings.
     """
 
     def __init__(self, socket: web.WebSocketResponse, calls: Calls, peer: Peer) -> None:
         self._socket = socket
-        self._calls = calls
         self.peer = peer
         self._bell = asyncio.Event()
-        self._room = asyncio.Event()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._call_bytes = 0
+        self._errands = Errands(calls, peer, self._bell.set)
 
     def news(self, process_ids: Collection[str]) -> None:
         """Note that these logs have grown, ended, or been fetched."""
@@ -126,10 +117,8 @@ class Connection:
         except RemoteProtocolError as error:
             await self._close(WSCloseCode.PROTOCOL_ERROR, str(error))
         finally:
-            tasks = [writer, *self._under_way]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            writer.cancel()
+            await asyncio.gather(writer, self._errands.aclose(), return_exceptions=True)
 
     async def go_away(self) -> None:
         """Close it because the agent stops."""
@@ -140,54 +129,13 @@ class Connection:
         with suppress(ConnectionError):
             await self._socket.close(code=code, message=message)
 
-    # Reading.
-
     async def _read(self) -> None:
         async for message in self._socket:
             if message.type is WSMsgType.ERROR:
                 return  # too large or no websocket: aiohttp has closed it with the right code
-            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                continue
-            calls = self.peer.receive(message.data)
-            self._bell.set()
-            for call in calls:
-                await self._until(self._has_room)
-                self._carry_out(call, len(message.data) // len(calls))
-            await self._until(self._has_room)
-
-    def _has_room(self) -> bool:
-        few = len(self._under_way) < _MAX_CALLS and self._call_bytes <= _MAX_CALL_BYTES
-        return few and not self.peer.congested
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            self._room.clear()
-            await self._room.wait()
-
-    def _carry_out(self, call: wire.Call, size: int) -> None:
-        task = asyncio.create_task(self._answer(call))
-        self._under_way.add(task)
-        self._call_bytes += size
-        task.add_done_callback(lambda done: self._carried_out(done, size))
-
-    def _carried_out(self, task: asyncio.Task[None], size: int) -> None:
-        self._under_way.discard(task)
-        self._call_bytes -= size
-        self._room.set()
-
-    async def _answer(self, call: wire.Call) -> None:
-        result: dict[str, Any] | None = None
-        problem: HopxError | None = None
-        # Many small calls may have large answers: the next is made when the last have left.
-        await self._until(lambda: not self.peer.congested)
-        try:
-            result = await self._calls.call(call.method, call.params)
-        except HopxError as error:
-            problem = error
-        self.peer.reply(call.call, result, problem)
-        self._bell.set()
-
-    # Writing.
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self._errands.receive(message.data)
+                await self._errands.room()
 
     async def _write(self) -> None:
         try:
@@ -201,7 +149,7 @@ class Connection:
     async def _write_frames(self) -> None:
         while True:
             frame = self.peer.next_frame()
-            self._room.set()
+            self._errands.sent()
             if frame is None:
                 self._bell.clear()
                 await self._bell.wait()

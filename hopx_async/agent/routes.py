@@ -11,6 +11,7 @@ from aiohttp import web
 from hopx_async.agent.calls import Calls, facts
 from hopx_async.agent.guard import json_response
 from hopx_async.agent.link_route import Connections
+from hopx_async.agent.poll_route import Sessions
 from hopx_async.errors import InvalidArgument
 
 __all__ = ["Routes"]
@@ -24,12 +25,20 @@ class Routes:
     Args:
         calls: Carries out what is asked.
         connections: Serves the websockets.
+        sessions: Serves the long-poll.
         ready: Whether the agent can answer yet.
     """
 
-    def __init__(self, calls: Calls, connections: Connections, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        connections: Connections,
+        sessions: Sessions,
+        ready: Callable[[], bool],
+    ) -> None:
         self._calls = calls
         self._connections = connections
+        self._sessions = sessions
         self._ready = ready
 
     def add_to(self, app: web.Application) -> None:
@@ -41,6 +50,8 @@ class Routes:
                 web.get("/info", self._agent_info),
                 web.get("/v1/hello", self._hello),
                 web.get("/v1/link", self._connections.handle, allow_head=False),
+                web.post("/v1/link/{session}", self._sessions.handle),
+                web.delete("/v1/link/{session}", self._sessions.leave),
                 web.get("/v1/commands", self._list),
                 web.put(one, self._start),
                 web.get(one, self._info),

@@ -28,6 +28,7 @@ from hopx_async.agent.keeper_link import KeeperLink
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
 from hopx_async.agent.loading import load
 from hopx_async.agent.logs import Logs
+from hopx_async.agent.poll_route import Sessions
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
 from hopx_async.errors import ApiError
@@ -141,6 +142,7 @@ class Agent:
         )
         calls = Calls(self._board, self._keeper, self._starts, self._statistics, config.sandbox_id)
         self._connections = Connections(calls, self._logs, config.sandbox_id)
+        self._sessions = Sessions(calls, self._logs, config.sandbox_id)
         self._runner = web.AppRunner(
             self._application(calls), handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIME
         )
@@ -167,6 +169,7 @@ class Agent:
         """Stop accepting, close websockets with 1001, end everything else; bounded."""
         if self._server is not None:
             self._server.close()
+        await self._sessions.close()
         await self._connections.close()
         await self._runner.cleanup()
         await self._starts.aclose()
@@ -182,7 +185,7 @@ class Agent:
             ready=lambda: self.ready,
         )
         app = web.Application(middlewares=[guard.middleware()], client_max_size=wire.MAX_CALL_BYTES)
-        Routes(calls, self._connections, lambda: self.ready).add_to(app)
+        Routes(calls, self._connections, self._sessions, lambda: self.ready).add_to(app)
         return app
 
     def _protocol(self) -> asyncio.Protocol:
@@ -206,6 +209,7 @@ class Agent:
 
     def _ring(self, process_ids: Collection[str]) -> None:
         self._connections.news(process_ids)
+        self._sessions.news(process_ids)
 
     def _keeper_ended(self, reason: str) -> None:
         if not self.ended.done():
@@ -216,7 +220,8 @@ class Agent:
         return {
             "pid": os.getpid(),
             "connections": len(self._connections),
-            "askings": self._connections.askings,
+            "sessions": len(self._sessions),
+            "askings": self._connections.askings + self._sessions.askings,
             "keeper_requests": self._keeper.pending,
             "open_logs": self._logs.open_files,
             "fetches": self._logs.fetches,

@@ -9,7 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-__all__ = ["Channel", "Transport"]
+from hopx_async.errors import RemoteProtocolError, Unsupported
+
+__all__ = ["Channel", "SocketRefused", "Transport"]
+
+
+class SocketRefused(RemoteProtocolError):
+    """What answered is not the agent: sockets are blocked on the way, if it is there at all."""
 
 
 class Channel(ABC):
@@ -44,6 +50,8 @@ class Transport(ABC):
 
     #: What errors and logs call the far side; no secrets in it.
     name: str = "agent"
+    #: Whether `connect_poll` is there for when sockets are blocked.
+    polls: bool = False
 
     @abstractmethod
     async def request(self, method: str, params: dict[str, Any]) -> Any:
@@ -63,8 +71,20 @@ class Transport(ABC):
 
         Raises:
             ApiError: If the far side says no, and would say so again.
+            SocketRefused: If something else said no.
             TransportError: If nobody answered, or not yet.
         """
+
+    async def connect_poll(self) -> Channel:
+        """Open a channel that needs no socket of its own; only where `polls` says so.
+
+        Cancelling ``connect_poll`` is safe: no session is left for long.
+
+        Raises:
+            ApiError: If the far side says no, and would say so again.
+            TransportError: If nobody answered, or not yet.
+        """
+        raise Unsupported(f"{self.name} has no long-poll")
 
     @abstractmethod
     async def aclose(self) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -17,17 +20,22 @@ from hopx_async.errors import (
     RemoteProtocolError,
     RequestTimeout,
 )
-from hopx_async.protocol import wire
+from hopx_async.protocol import poll, wire
 from hopx_async.transport.base import Channel, Transport
-from hopx_async.transport.websocket import open_channel
+from hopx_async.transport.poll import Poster, open_poll
+from hopx_async.transport.websocket import PASSING_STATUSES, open_channel
 
-__all__ = ["CALL_SECONDS", "CONNECT_SECONDS", "HttpTransport", "check_url"]
+__all__ = ["CALL_SECONDS", "CONNECT_SECONDS", "POST_SECONDS", "HttpTransport", "check_url"]
 
 #: Seconds to make a connection.
 CONNECT_SECONDS = 10.0
 #: Seconds in which a call is answered, beyond the time that it asks for itself.
 CALL_SECONDS = 60.0
+#: Seconds in which a post is answered, beyond those that it hangs.
+POST_SECONDS = 15.0
 _MAX_ANSWER = 64 * 1024 * 1024
+_PLAIN_BYTES = 1024 * 1024
+_JSON, _BYTES = "application/json", "application/octet-stream"
 
 
 def check_url(url: str) -> str:
@@ -51,11 +59,13 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-class HttpTransport(Transport):
+class HttpTransport(Transport, Poster):
     """Our agent behind an HTTP address.
 
     The token travels in a header only; it stands in no URL, log or ``repr``.
     """
+
+    polls = True
 
     def __init__(self, url: str, token: str) -> None:
         self.name = check_url(url)
@@ -73,20 +83,32 @@ class HttpTransport(Transport):
         if data is not None and len(data) > wire.MAX_CALL_BYTES:
             rule = f"all arguments together take at most {wire.MAX_CALL_BYTES} bytes as JSON"
             raise InvalidArgument(method, f"{len(data)} bytes", rule)
-        try:
-            with anyio.fail_after(seconds):
-                return await self._send(verb, path, data, query)
-        except TimeoutError:
-            raise RequestTimeout(f"{self.name} did not answer {method} in {seconds:g} s") from None
-        except aiohttp.ClientConnectorError as error:
-            raise ConnectError(f"cannot reach {self.name}: {error.os_error}") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionLost(f"{self.name} broke off: {error!r}") from error
+        with self._translated(method, seconds):
+            status, answer = await self._exchange(verb, path, data, query)
+            return self._result(status, answer)
 
     async def connect(self) -> Channel:
         """Open the websocket of the agent."""
         url = "ws" + self.name.removeprefix("http") + "/v1/link"
         return await open_channel(url, self._headers, name=self.name)
+
+    async def connect_poll(self) -> Channel:
+        """Begin a long-poll session with the agent."""
+        return await open_poll(self)
+
+    async def post(self, session: str, body: bytes) -> bytes:
+        """Send a post of a session and return its answer."""
+        with self._translated("a post", poll.HANG_SECONDS + POST_SECONDS):
+            status, answer = await self._exchange("POST", f"/v1/link/{session}", body, kind=_BYTES)
+            if status == 200:
+                return answer
+            self._result(status, answer, polled=True)
+            raise RemoteProtocolError(f"{self.name} answered a post with status {status}")
+
+    async def leave(self, session: str) -> None:
+        """Say that a session is over."""
+        with self._translated("a leave", POST_SECONDS):
+            await self._exchange("DELETE", f"/v1/link/{session}")
 
     async def aclose(self) -> None:
         """Close idle connections."""
@@ -94,22 +116,47 @@ class HttpTransport(Transport):
         if session is not None:
             await session.close()
 
-    async def _send(
-        self, verb: str, path: str, data: bytes | None, query: list[tuple[str, str]]
-    ) -> Any:
+    @contextmanager
+    def _translated(self, what: str, seconds: float) -> Generator[None]:
+        try:
+            with anyio.fail_after(seconds):
+                yield
+        except TimeoutError:
+            raise RequestTimeout(f"{self.name} did not answer {what} in {seconds:g} s") from None
+        except aiohttp.ClientConnectorError as error:
+            raise ConnectError(f"cannot reach {self.name}: {error.os_error}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ConnectionLost(f"{self.name} broke off: {error!r}") from error
+
+    async def _exchange(
+        self,
+        verb: str,
+        path: str,
+        data: bytes | None = None,
+        query: list[tuple[str, str]] | None = None,
+        kind: str = _JSON,
+    ) -> tuple[int, bytes]:
+        """Return status and body of the answer, a byte more than `_MAX_ANSWER` at most."""
         session = self._ensure_session()
-        headers = {"Content-Type": "application/json"} if data is not None else None
+        headers = {"Content-Type": kind} if data is not None else None
+        # Plain bytes of this size make aiohttp warn.
+        content = io.BytesIO(data) if data is not None and len(data) > _PLAIN_BYTES else data
         async with session.request(
-            verb, self.name + path, data=data, params=query, headers=headers, allow_redirects=False
+            verb,
+            self.name + path,
+            data=content,
+            params=query,
+            headers=headers,
+            allow_redirects=False,
         ) as answer:
             body = await answer.content.read(_MAX_ANSWER + 1)
             chunks = [body]
             while body and sum(map(len, chunks)) <= _MAX_ANSWER:
                 body = await answer.content.read(_MAX_ANSWER)
                 chunks.append(body)
-        return self._result(answer.status, b"".join(chunks))
+        return answer.status, b"".join(chunks)
 
-    def _result(self, status: int, body: bytes) -> Any:
+    def _result(self, status: int, body: bytes, *, polled: bool = False) -> Any:
         try:
             value = msgspec.json.decode(body)
         except msgspec.DecodeError:
@@ -119,6 +166,8 @@ class HttpTransport(Transport):
         error = value.get("error") if isinstance(value, dict) else None
         if isinstance(error, dict):
             raise wire.error_from_dict(error, status=status)
+        if status in PASSING_STATUSES and polled:
+            raise ConnectError(f"{self.name} is not ready: status {status}")
         shown = body[:80].decode(errors="replace")
         raise RemoteProtocolError(f"{self.name} answered {status} with {shown!r}: no agent of ours")
 

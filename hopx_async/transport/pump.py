@@ -29,9 +29,11 @@ from hopx_async.errors import (
 from hopx_async.protocol import wire
 from hopx_async.protocol.backoff import GIVE_UP_AFTER, Backoff
 from hopx_async.protocol.cursor import START, Position
+from hopx_async.protocol.feeds import Feed
 from hopx_async.protocol.link import Link
 from hopx_async.protocol.subscription import Subscription
 from hopx_async.transport.base import Channel, Transport
+from hopx_async.transport.dialer import Dialed, Dialer
 
 __all__ = ["Pump"]
 
@@ -46,6 +48,7 @@ class Pump:
 
     Attributes:
         reconnects: How often a connection was lost and made anew.
+        feed: What carries the link now: a socket or the long-poll; None while nothing does.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Pump:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._transport = transport
+        self._dialer = Dialer(transport)
         self._give_up_after = give_up_after
         self._chance = chance
         self._link = Link()
@@ -69,6 +73,7 @@ class Pump:
         self._failure: BaseException | None = None
         self._closed = False
         self.reconnects = 0
+        self.feed: Feed | None = None
 
     # Life.
 
@@ -85,6 +90,7 @@ class Pump:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
+            await self._dialer.aclose()
             with anyio.move_on_after(_CLOSE_SECONDS):
                 await self._transport.aclose()
 
@@ -215,36 +221,42 @@ class Pump:
                 return error  # the same again would end the same way
 
     async def _connect_and_serve(self, backoff: Backoff) -> None:
-        channel = await self._transport.connect()
+        dialed = await self._dialer.dial()
+        channel = dialed.channel
         self._feeds += 1
         feed = self._feeds
         self._link.connected(feed)
-        self._feed = feed
+        self._feed, self.feed = feed, dialed.feed
         self._writable.set()
         try:
-            await self._serve(channel, feed, backoff)
+            await self._serve(dialed, feed, backoff)
         finally:
-            self._feed = None
+            self._feed = self.feed = None
             self.reconnects += 1
             self._link.disconnected(feed)
             self._drop_calls()
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await channel.aclose()
 
-    async def _serve(self, channel: Channel, feed: int, backoff: Backoff) -> None:
+    async def _serve(self, dialed: Dialed, feed: int, backoff: Backoff) -> None:
+        """Move frames until the connection is lost, or there is a better one."""
         failures: list[Exception] = []
+        channel = dialed.channel
 
         async def guarded(loop: Callable[[], Any]) -> None:
             try:
                 await loop()
             except Exception as error:  # noqa: BLE001  # raised bare, behind the group
                 failures.append(error)
-                group.cancel_scope.cancel()
+            group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
             group.start_soon(guarded, lambda: self._write(channel, feed))
-            group.start_soon(guarded, lambda: self._read(channel, feed, backoff))
-        raise failures[0]
+            group.start_soon(guarded, lambda: self._read(dialed, feed, backoff))
+            if dialed.feed == "poll":
+                group.start_soon(guarded, self._dialer.probe)
+        if failures:
+            raise failures[0]
 
     async def _write(self, channel: Channel, feed: int) -> None:
         while True:
@@ -253,10 +265,10 @@ class Pump:
             while (frame := self._link.data_to_send(feed)) is not None:
                 await channel.send(frame)
 
-    async def _read(self, channel: Channel, feed: int, backoff: Backoff) -> None:
+    async def _read(self, dialed: Dialed, feed: int, backoff: Backoff) -> None:
         count = 0
+        frame = dialed.greeting
         while True:
-            frame = await channel.receive()
             subscriptions, replies = self._link.receive(feed, frame)
             backoff.succeeded()
             for subscription in subscriptions:
@@ -267,6 +279,7 @@ class Pump:
             count += 1
             if count % _FRAMES_A_TURN == 0:
                 await anyio.lowlevel.checkpoint()
+            frame = await dialed.channel.receive()
 
     # Waking and failing.
 

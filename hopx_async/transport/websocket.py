@@ -20,9 +20,9 @@ from hopx_async.errors import (
     RemoteProtocolError,
 )
 from hopx_async.protocol import wire
-from hopx_async.transport.base import Channel
+from hopx_async.transport.base import Channel, SocketRefused
 
-__all__ = ["PING_SECONDS", "WebSocketChannel", "open_channel"]
+__all__ = ["PASSING_STATUSES", "PING_SECONDS", "WebSocketChannel", "open_channel"]
 
 #: Seconds between pings, and the seconds in which a pong must come.
 PING_SECONDS = 15.0
@@ -30,8 +30,8 @@ _OPEN_SECONDS = 30.0
 _CLOSE_SECONDS = 2.0
 # RFC 6455, 7.4.1: with these the two disagree; the same again would end the same way.
 _FATAL_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
-# Answers of a handshake that a moment later may be others: starting up, a proxy in between.
-_PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: Answers that a moment later may be others: starting up, a proxy in between.
+PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 async def open_channel(url: str, headers: Mapping[str, str], *, name: str) -> WebSocketChannel:
@@ -41,6 +41,7 @@ async def open_channel(url: str, headers: Mapping[str, str], *, name: str) -> We
 
     Raises:
         ApiError: If the handshake is refused for good.
+        SocketRefused: If what answered is not our agent.
         ConnectError: If nobody answered, or not yet.
     """
     try:
@@ -62,19 +63,19 @@ async def open_channel(url: str, headers: Mapping[str, str], *, name: str) -> We
     except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
         raise ConnectError(f"cannot reach {name}: {error or type(error).__name__}") from error
     except WebSocketException as error:
-        raise RemoteProtocolError(f"{name} speaks no websocket: {error}") from error
+        raise SocketRefused(f"{name} speaks no websocket: {error}") from error
     return WebSocketChannel(connection, name)
 
 
 def _refusal(error: InvalidStatus, name: str) -> HopxError:
     status = error.response.status_code
-    if status in _PASSING_STATUSES:
+    if status in PASSING_STATUSES:
         return ConnectError(f"{name} is not ready: status {status}")
     try:
         value = msgspec.json.decode(error.response.body or b"")
         return wire.error_from_dict(value["error"], status=status)
     except (msgspec.DecodeError, TypeError, KeyError):
-        return RemoteProtocolError(f"{name} refused the link with status {status}: not our agent?")
+        return SocketRefused(f"{name} refused the link with status {status}: not our agent?")
 
 
 class WebSocketChannel(Channel):

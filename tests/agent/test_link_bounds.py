@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from hopx_async.agent import errands
 from hopx_async.agent import link_route as module
 from hopx_async.agent.link_route import Connection
 from hopx_async.protocol import wire
@@ -132,7 +133,7 @@ async def test_calls_of_a_connection_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of many calls in one frame, so many are under way as allowed; answers make room."""
-    monkeypatch.setattr(module, "_MAX_CALLS", 2)
+    monkeypatch.setattr(errands, "_MAX_CALLS", 2)
     async with serving(tmp_path / "s") as server, server.connect() as socket:
         keeper = server.keeper
         keeper.silent = True

@@ -6,7 +6,6 @@ when told to, and checks after each step what must always hold.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from hopx_async.protocol import lifecycle, records, wire
@@ -15,6 +14,7 @@ from hopx_async.protocol.events import Event, Exited, Lost, Started, Stderr, Std
 from hopx_async.protocol.link import BUDGET, Link
 from hopx_async.protocol.peer import Peer
 from hopx_async.testing.memory_log import MemoryLogs
+from tests.protocol.wires import PollWire, Wire
 
 if TYPE_CHECKING:
     from hopx_async.protocol.subscription import Subscription
@@ -112,18 +112,6 @@ class Reader:
             assert self.position[1:] == (len(written["stdout"]), len(written["stderr"]))
 
 
-class Wire:
-    """One connection: an agent's peer, and the frames under way."""
-
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-        self.to_agent: deque[str] = deque()
-        self.to_client: deque[str | bytes] = deque()
-        self.last: str | bytes = wire.encode([])
-        #: Commands of which the agent's shell has yet to ring the news.
-        self.news: set[str] = set()
-
-
 class Pair:
     """A link and any number of connections to one agent.
 
@@ -199,11 +187,11 @@ class Pair:
 
     # The network.
 
-    def connect(self) -> int:
+    def connect(self, *, poll: bool = False) -> int:
         """Make a connection."""
         self._last_feed += 1
         self._feeds = max(self._feeds, len(self.wires) + 1)
-        self.wires[self._last_feed] = Wire(Peer(self.logs))
+        self.wires[self._last_feed] = (PollWire if poll else Wire)(Peer(self.logs))
         self.link.connected(self._last_feed)
         return self._last_feed
 
@@ -221,27 +209,17 @@ class Pair:
         return False
 
     def send_up(self, feed: int) -> bool:
-        """Move what the client says by one frame."""
-        one = self.wires[feed]
-        frame = self.link.data_to_send(feed)
-        if frame is not None:
-            one.to_agent.append(frame)
-        if one.to_agent:
-            assert one.peer.receive(one.to_agent.popleft()) == []
-            return True
-        return False
+        """Move what the client says by one frame, or one post."""
+        return self.wires[feed].up(self.link, feed)
 
     def send_down(self, feed: int, *, hold: bool = False) -> bool:
-        """Move what the agent says by one frame; *hold* leaves it under way."""
+        """Move what the agent says by one frame, or one answer; *hold* leaves it under way."""
         one = self.wires[feed]
-        frame = one.peer.next_frame()
-        if frame is not None:
-            one.to_client.append(frame)
-        if not one.to_client or hold:
-            return frame is not None
-        one.last = one.to_client.popleft()
-        self.deliver(feed, one.last)
-        return True
+        moved = one.down()
+        under_way = one.under_way
+        for frame in () if hold else one.arrived():
+            self.deliver(feed, frame)
+        return moved or (under_way and not hold)
 
     def duplicate(self, feed: int) -> None:
         """Deliver the last frame of a connection again."""

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
+from typing import NamedTuple
 
 from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.cursor import START, Position, parse_cursor
 from tests.protocol.pair import Command, Pair, Reader
+from tests.protocol.wires import PollWire
 
-__all__ = ["KINDS", "Schedule", "run"]
+__all__ = ["KINDS", "Kind", "Schedule", "run"]
 
-#: What each kind of schedule allows beside the ordinary: (drops, feeds at once, duplicates).
-KINDS: dict[str, tuple[bool, int, bool]] = {
-    "quiet": (False, 1, False),
-    "drops": (True, 1, False),
-    "overlapped": (False, 2, True),
-    "restarts": (True, 3, True),
+
+class Kind(NamedTuple):
+    """What a kind of schedule allows beside the ordinary."""
+
+    drops: bool = False
+    feeds: int = 1
+    duplicates: bool = False
+    #: Whether every connection is a long-poll; None for every other.
+    polls: bool | None = False
+    #: Whether posts and answers get lost, repeated and overtaken.
+    faults: bool = False
+
+    @property
+    def single(self) -> bool:
+        """Whether log bytes come once: nothing is sent twice, over one connection at a time."""
+        return self.feeds == 1 and not self.duplicates
+
+
+KINDS: dict[str, Kind] = {
+    "quiet": Kind(),
+    "drops": Kind(drops=True),
+    "overlapped": Kind(feeds=2, duplicates=True),
+    "restarts": Kind(drops=True, feeds=3, duplicates=True),
+    "poll": Kind(polls=True),
+    "poll with faults": Kind(polls=True, faults=True),
+    "poll with drops": Kind(polls=True, faults=True, drops=True),
+    "socket and poll": Kind(feeds=2, polls=None, faults=True),
 }
 _BUDGETS = (64 << 20, 64 << 20, 1 << 20, 300 << 10)
 _MOST_COMMANDS, _MOST_READERS = 4, 10
@@ -26,27 +51,30 @@ class Schedule:
 
     def __init__(self, kind: str, seed: int) -> None:
         self.random = Random(seed)  # noqa: S311  # chance, no secret
-        self.drops, self.feeds, self.duplicates = KINDS[kind]
+        self.kind = KINDS[kind]
+        self.connections = 0
         self.pair = Pair(
             budget=self.random.choice(_BUDGETS),
             segment_bytes=records.BLOCK * self.random.choice((1, 2, 5)),
-            single=self.feeds == 1 and not self.duplicates,
+            single=self.kind.single,
         )
 
     def run(self, steps: int) -> None:
         """Take random steps, then let everything come to its end."""
-        for _ in range(self.feeds):
-            self.pair.connect()
+        for _ in range(self.kind.feeds):
+            self.connect()
         self.read(self.start())
         network = [self.up, self.down, self.down, self.ring]
         common = [*network, *network, self.consume, self.consume, self.consume, self.write]
         rare = [self.start_one, self.begin, self.roll, self.retain, self.read_any, self.resume]
         rare += [self.end, self.stick, self.close]
-        if self.drops or self.feeds > 1:
+        if self.kind.drops or self.kind.feeds > 1:
             rare += [self.reconnect] * 3
-        if self.duplicates:
+        if self.kind.duplicates:
             rare += [self.duplicate] * 3
-        if self.drops:
+        if self.kind.faults:
+            rare += [self.fault] * 6
+        if self.kind.drops:
             rare += [self.drop] * 3 + [self.forget]
         for _ in range(steps):
             self.random.choice(common if self.random.random() < 0.8 else rare)()
@@ -183,13 +211,33 @@ class Schedule:
 
     def reconnect(self) -> None:
         """Have one more connection, or a fresh one for the oldest."""
-        if len(self.pair.wires) == self.feeds and self.feeds > 1:
+        if len(self.pair.wires) == self.kind.feeds and self.kind.feeds > 1:
             self.pair.drop(next(iter(self.pair.wires)))
-        if len(self.pair.wires) < self.feeds:
-            self.pair.connect()
+        if len(self.pair.wires) < self.kind.feeds:
+            self.connect()
+
+    def connect(self) -> None:
+        """Make a connection, of the other sort than the last where there are both."""
+        self.connections += 1
+        polls = self.connections % 2 == 0 if self.kind.polls is None else self.kind.polls
+        self.pair.connect(poll=polls)
+
+    def fault(self) -> None:
+        """Lose, repeat or overtake a post or an answer of a long-poll, or let one time out."""
+        feed = self.any_feed()
+        one = None if feed is None else self.pair.wires[feed]
+        if isinstance(one, PollWire) and feed is not None:
+            lose_post = partial(one.lose_post, self.pair.link, feed)
+            faults: list[Callable[[], None]] = [
+                lose_post,
+                one.lose_answer,
+                one.lose_answer,
+                one.swap_answers,
+            ]
+            self.random.choice([*faults, one.repeat_post, one.repeat_post, one.time_out])()
 
     def duplicate(self) -> None:
-        """Deliver a frame again, as a long-poll may."""
+        """Deliver a frame again."""
         feed = self.any_feed()
         if feed is not None:
             self.pair.duplicate(feed)

@@ -17,10 +17,13 @@ from hopx_async.errors import (
     ConnectError,
     ConnectionLost,
     InvalidArgument,
+    NotFoundError,
     RemoteProtocolError,
+    RequestTimeout,
     SpawnError,
 )
-from hopx_async.protocol import wire
+from hopx_async.protocol import poll, wire
+from hopx_async.transport import http
 from hopx_async.transport.http import HttpTransport, check_url
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -161,6 +164,67 @@ async def test_request_can_be_cancelled() -> None:
         await ended.wait()
         hanging = False
         assert await transport.request("statistics", {}) == {}
+
+
+async def test_post_carries_bytes() -> None:
+    """post sends and returns bytes as they are, also the largest; leave names the session."""
+    seen = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(f"{request.method} {request.path}")
+        return web.Response(body=await request.read())
+
+    body = bytes(poll.MAX_POST_BYTES)
+    async with served(handler) as transport:
+        assert await transport.post("session", body) == body
+        await transport.leave("session")
+
+    assert seen == ["POST /v1/link/session", "DELETE /v1/link/session"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (404, '{"error":{"code":"not_found"}}', NotFoundError),
+        (502, "bad gateway", ConnectError),
+        (403, "<html>", RemoteProtocolError),
+        (204, "", RemoteProtocolError),
+    ],
+)
+async def test_post_says_whose_fault(status: int, body: str, kind: type[Exception]) -> None:
+    """A post that a proxy cannot pass on now may be tried again, one that it refuses may not."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=body)
+
+    async with served(handler) as transport:
+        with pytest.raises(kind):
+            await transport.post("session", b"")
+
+
+async def test_a_post_that_hangs_too_long_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A post without an answer is given up; cancelling one ends the handler there."""
+    monkeypatch.setattr(poll, "HANG_SECONDS", 0.02)
+    monkeypatch.setattr(http, "POST_SECONDS", 0.02)
+    ended = anyio.Event()
+
+    async def handler(_: web.Request) -> web.Response:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+        return web.Response()
+
+    async with served(handler) as transport:
+        with pytest.raises(RequestTimeout):
+            await transport.post("session", b"")
+        await ended.wait()
+        ended = anyio.Event()
+        monkeypatch.setattr(http, "POST_SECONDS", 60.0)
+        with anyio.move_on_after(0.05) as scope:
+            await transport.post("session", b"")
+        assert scope.cancelled_caught
+        await ended.wait()
 
 
 async def test_request_refuses_what_is_too_large() -> None:

@@ -1,0 +1,113 @@
+"""The calls of one connection: carried out side by side, bounded, answered through its peer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from hopx_async.agent.calls import Calls
+from hopx_async.errors import HopxError
+from hopx_async.protocol import wire
+from hopx_async.protocol.peer import Peer
+
+__all__ = ["Errands"]
+
+# While more than this is unfinished or unsent, nothing more is read from the connection.
+_MAX_CALLS = 512
+_MAX_CALL_BYTES = 16 * wire.MAX_CALL_BYTES
+
+
+class Errands:
+    """The calls of one connection.
+
+    They belong to it and are cancelled with it; what they have begun at the keeper goes on.
+    Held are the calls of one frame beyond `_MAX_CALLS` and `_MAX_CALL_BYTES`, if the
+    connection takes the next frame only when there is room.
+
+    Args:
+        calls: Carries them out.
+        peer: The connection's half of the link.
+        ring: Called when an answer waits to be sent, or there is room again.
+    """
+
+    def __init__(self, calls: Calls, peer: Peer, ring: Callable[[], None]) -> None:
+        self._calls = calls
+        self._peer = peer
+        self._ring = ring
+        self._room = asyncio.Event()
+        self._waiting: deque[tuple[wire.Call, int]] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._bytes = 0
+
+    def receive(self, frame: str | bytes) -> None:
+        """Feed a frame to the peer, and begin what it asks for.
+
+        Raises:
+            RemoteProtocolError: If it breaks the protocol.
+        """
+        calls = self._peer.receive(frame)
+        for call in calls:
+            size = len(frame) // len(calls)
+            self._bytes += size
+            self._waiting.append((call, size))
+        self._begin()
+        self._ring()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the next frame may be taken in."""
+        few = len(self._under_way) < _MAX_CALLS and self._bytes <= _MAX_CALL_BYTES
+        return few and not self._waiting and not self._peer.congested
+
+    async def room(self) -> None:
+        """Wait until there is room. Cancelling it is safe."""
+        await self._until(lambda: self.has_room)
+
+    def sent(self) -> None:
+        """Note that the peer gave a frame away."""
+        self._room.set()
+
+    def cancel(self) -> None:
+        """Cancel what is under way."""
+        self._waiting.clear()
+        for task in self._under_way:
+            task.cancel()
+
+    async def aclose(self) -> None:
+        """Cancel what is under way, and wait until it has ended."""
+        self.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def _begin(self) -> None:
+        while self._waiting and len(self._under_way) < _MAX_CALLS:
+            call, size = self._waiting.popleft()
+            task = asyncio.create_task(self._answer(call))
+            self._under_way.add(task)
+            task.add_done_callback(partial(self._ended, size))
+
+    def _ended(self, size: int, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._bytes -= size
+        self._begin()
+        self._room.set()
+        self._ring()
+
+    async def _answer(self, call: wire.Call) -> None:
+        result: dict[str, Any] | None = None
+        problem: HopxError | None = None
+        # Many small calls may have large answers: the next is made when the last have left.
+        await self._until(lambda: not self._peer.congested)
+        try:
+            result = await self._calls.call(call.method, call.params)
+        except HopxError as error:
+            problem = error
+        self._peer.reply(call.call, result, problem)
+        self._ring()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._room.clear()
+            await self._room.wait()
