@@ -14,7 +14,8 @@ __all__ = ["PATIENCE", "Interruption"]
 
 #: So many signals are asked to end things; one more, and this program just goes.
 PATIENCE = 2
-_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Not every platform has them all.
+_CAUGHT = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
 class Interruption:
