@@ -111,8 +111,12 @@ class MemoryAgent:
 
     async def answer(self, method: str, params: dict[str, Any]) -> Any:
         """Carry out one call, as an agent does."""
-        # As over a wire: nothing is shared with the caller.
-        params = json.loads(json.dumps(params))
+        # As over a wire: nothing is shared with the caller, and there is a bound.
+        text = json.dumps(params)
+        if len(text) > wire.MAX_CALL_BYTES:
+            rule = f"all arguments together take at most {wire.MAX_CALL_BYTES} bytes as JSON"
+            raise errors.InvalidArgument(method, f"{len(text)} bytes", rule)
+        params = json.loads(text)
         await self.passable()
         result = await self.commands.call(method, params)
         if self._lost_answers:
