@@ -106,13 +106,6 @@ async def test_start_takes_every_argument() -> None:
         assert (await handle.result()).stdout_bytes.count(b"\n") == 6
 
 
-async def test_ids_sort_by_time() -> None:
-    """Ids made later sort later, and are of the grammar."""
-    async with opened(agent_of()) as sandbox:
-        handles = [await sandbox.commands.start(STEPS) for _ in range(3)]
-        assert all(handle.process_id.startswith("cmd_") for handle in handles)
-
-
 @pytest.mark.parametrize("moment", range(10))
 async def test_a_start_cancelled_at_any_moment_leaves_nothing(moment: int) -> None:
     """A start that is cancelled at any turn leaves no command running."""

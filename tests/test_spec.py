@@ -13,10 +13,11 @@ from hopx_async.protocol import lifecycle
 from hopx_async.spec import CommandSpec, new_process_id, refuse
 
 
-def test_ids_are_fresh_valid_and_sort_by_time() -> None:
+def test_ids_are_fresh_valid_and_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """new_process_id returns another id of the grammar each time, later ones behind earlier."""
     ids = [new_process_id() for _ in range(100)]
-    time.sleep(0.002)
+    next_millisecond = time.time_ns() + 1_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: next_millisecond)
     later = new_process_id()
 
     assert len(set(ids)) == 100
