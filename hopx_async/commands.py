@@ -12,7 +12,7 @@ import anyio
 
 from hopx_async.client import AgentClient
 from hopx_async.errors import HopxError, InvalidArgument
-from hopx_async.handle import MAX_BYTES, CommandHandle, Keep
+from hopx_async.handle import CommandHandle
 from hopx_async.model import (
     CommandInfo,
     CommandRef,
@@ -24,6 +24,7 @@ from hopx_async.model import (
 )
 from hopx_async.opening import Opening
 from hopx_async.protocol import lifecycle
+from hopx_async.reading import MAX_BYTES, Keep
 
 __all__ = ["Commands"]
 
