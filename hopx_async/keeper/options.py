@@ -14,8 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-__all__ = ["Options", "RootError", "default_env", "parse_arguments", "read_config"]
+__all__ = [
+    "KEEPER_COMMANDS",
+    "STALLED_AFTER",
+    "Options",
+    "RootError",
+    "default_env",
+    "parse_arguments",
+    "read_config",
+]
 
+#: Live commands that one keeper holds before another is started.
+KEEPER_COMMANDS = 2000
+#: Seconds without a heartbeat after which a keeper counts as stalled.
+STALLED_AFTER = 5.0
 # What a parent may say in its first line, and what it must be.
 _CONFIG: dict[str, type | tuple[type, ...]] = {
     "workspace": str,
@@ -25,6 +37,9 @@ _CONFIG: dict[str, type | tuple[type, ...]] = {
     "segment_bytes": int,
     "drain_time": (int, float),
     "grace": (int, float),
+    "keeper_commands": int,
+    "stalled_after": (int, float),
+    "most_restarts": int,
     "allow_hosts": list,
     "detached": bool,
     "ephemeral": str,
@@ -59,6 +74,9 @@ class Options:
     Attributes:
         detached: Whether the root goes on when its parent has gone.
         ephemeral: A directory to remove at the end, None for none.
+        keeper_commands: Live commands that one keeper holds before another is started.
+        stalled_after: Seconds without a heartbeat after which a keeper counts as stalled.
+        most_restarts: Deaths within a minute, of the agent or of one keeper, that are made good.
     """
 
     def __init__(self) -> None:
@@ -77,6 +95,9 @@ class Options:
         self.sandbox_id: str | None = None
         self.detached = False
         self.ephemeral: str | None = None
+        self.keeper_commands = KEEPER_COMMANDS
+        self.stalled_after = STALLED_AFTER
+        self.most_restarts = 5
 
     def take_config(self, line: bytes) -> None:
         """Let the parent's first line overrule the command line.
@@ -111,6 +132,11 @@ class Options:
         _require(self.segment_bytes >= least, "segment_bytes", self.segment_bytes, f"{least} up")
         drain_time = self.drain_time
         _require(0 <= drain_time < math.inf, "drain_time", drain_time, "seconds, 0 or more")
+        commands, restarts = self.keeper_commands, self.most_restarts
+        _require(commands > 0, "keeper_commands", commands, "above 0")
+        _require(restarts >= 0, "most_restarts", restarts, "0 or more")
+        stalled_after = self.stalled_after
+        _require(0 < stalled_after < math.inf, "stalled_after", stalled_after, "seconds, above 0")
         problem = lifecycle.problem_with_grace(self.grace)
         if problem is None and self.sandbox_id is not None:
             problem = lifecycle.problem_with_id(self.sandbox_id)
@@ -148,6 +174,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     add("--segment-bytes", type=int, help="size of the files that make a log")
     add("--drain-time", type=float, help="seconds for output that comes after a command's exit")
     add("--grace", type=float, help="seconds between TERM and KILL")
+    add("--keeper-commands", type=int, help="live commands of one keeper before there is another")
     parser.parse_args(arguments, namespace=options)
     return options
 
