@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import time
 
+from hopx_async.keeper import proc
 from hopx_async.keeper.channel import Channel
 from hopx_async.keeper.kill import GIVE_UP_AFTER
 from hopx_async.keeper.options import RootError
@@ -19,6 +21,7 @@ from hopx_async.keeper.supervise import (
     socket_pair,
 )
 from hopx_async.keeper.sweep import Sweeper
+from hopx_async.protocol import records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +107,7 @@ class Keepers:
         self._stalled_after = stalled_after
         self._most_restarts = most_restarts
         self._places: dict[int, _Place] = {}
-        self._sweeper = Sweeper(loop, own)
+        self._sweeper = Sweeper(loop, own, config["sandbox_id"])
         self._agent: Channel | None = None
         self._recovered = False
         self._stopping = False
@@ -138,6 +141,15 @@ class Keepers:
             number = len(self._places) + 1
             self._places[number] = _Place(number, self._most_restarts)
             self._start(self._places[number])
+
+    def sweep_strangers(self) -> None:
+        """End what commands of an earlier root on this state directory have left behind."""
+        nonce, outer = self._config["sandbox_id"], self._config["outer_scope"]
+        names = os.listdir(f"{self._config['state_dir']}/logs")
+        ids = {parsed[0] for parsed in map(records.parse_segment_name, names) if parsed}
+        if ids:
+            scopes = [proc.scope_value(outer, nonce, process_id) for process_id in ids]
+            self._sweeper.sweep_strangers(set(map(proc.mark_of, scopes)), _complain_of)
 
     def connect(self, agent: Channel | None) -> None:
         """Give a new agent a socket to each; None when there is no agent any more."""
@@ -266,8 +278,7 @@ class Keepers:
 
     def _swept(self, place: _Place, how: str, left: list[tuple[int, str]]) -> None:
         place.sweeping = False
-        for pid, name in left:
-            complain(f"process {pid} ({name}) would not end")
+        _complain_of(left)
         self._again(place, how)
 
     def _again(self, place: _Place, how: str) -> None:
@@ -293,6 +304,11 @@ class Keepers:
             if self._deadline is not None:
                 self._deadline.cancel()
             self._host.keepers_gone()
+
+
+def _complain_of(left: list[tuple[int, str]]) -> None:
+    for pid, name in left:
+        complain(f"process {pid} ({name}) would not end")
 
 
 def _nobody_told() -> None:

@@ -101,6 +101,7 @@ class Root:
         stop = self._told_to_stop
         signals: list[int] = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
         self._loop.catch({**dict.fromkeys(signals, stop), signal.SIGCHLD: self._reap})
+        self._keepers.sweep_strangers()
         self._keepers.more()
         self._start_agent()
         self._loop.call_later(self._silence / 6, self._ping)
