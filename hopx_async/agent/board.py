@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from sys import intern
@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from hopx_async.agent.tombstones import Tombstones
 from hopx_async.errors import CommandNotFound
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle
@@ -38,6 +39,7 @@ class News(msgspec.Struct, gc=False, frozen=True):
         end: Log offset behind the last record, None if unchanged.
         segments: Start offsets of its segments, None if unchanged.
         last: The terminal record, None while it runs.
+        gone: Unix time at which it was forgotten, None while it is kept.
     """
 
     id: str
@@ -47,6 +49,7 @@ class News(msgspec.Struct, gc=False, frozen=True):
     end: int | None = None
     segments: list[int] | None = None
     last: bytes | None = None
+    gone: float | None = None
 
 
 class SpecView(msgspec.Struct, gc=False, frozen=True):
@@ -166,6 +169,7 @@ class Board:
     Attributes:
         live: How many of them run.
         live_on: How many of them run, by keeper.
+        gone: The ids of those that were forgotten.
     """
 
     def __init__(self) -> None:
@@ -175,6 +179,7 @@ class Board:
         self._last_bytes = 0
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._awaited: dict[str, set[asyncio.Future[None]]] = {}
+        self.gone = Tombstones()
         self.live = 0
         self.live_on: Counter[int] = Counter()
 
@@ -199,12 +204,15 @@ class Board:
             _release(self._awaited.pop(command.process_id, ()))
         return known
 
-    def apply(self, news: News, keeper: int = 0) -> Command:
+    def apply(self, news: News, keeper: int = 0) -> None:
         """Take over what the keeper of that number tells of one command.
 
         Raises:
             ValueError: If its terminal record is none.
         """
+        if news.gone is not None:
+            self._forget(news.id, news.gone)
+            return
         command = self._commands.get(news.id)
         if command is None:
             command = self.put(Command(news.id, keeper=keeper))
@@ -213,7 +221,12 @@ class Board:
         if running and command.exit is not None and news.last is not None:
             self._keep_last(news.id, news.last)
             self._ended(command)
-        return command
+
+    def _forget(self, process_id: str, at: float) -> None:
+        self.gone.put(process_id, at)
+        if self._commands.pop(process_id, None) is not None:
+            del self._ids[bisect_left(self._ids, process_id)]
+        self._last_bytes -= len(self._last.pop(process_id, b""))
 
     def settle(self, read: Command) -> None:
         """Take over the end that the log of a running command tells."""
@@ -266,8 +279,13 @@ class Board:
         assert isinstance(process_id, str)
         command = self._commands.get(process_id)
         if command is None:
-            raise CommandNotFound(process_id)
+            raise self.not_found(process_id)
         return command
+
+    def not_found(self, process_id: str) -> CommandNotFound:
+        """Return the error for one who asks for a command that is not known (any more)."""
+        message = f"command {process_id!r} has ended, and nothing of it is kept any more"
+        return CommandNotFound(process_id, message=message if process_id in self.gone else None)
 
     def last(self, process_id: str) -> bytes | None:
         """Return the terminal record of a command if it is at hand."""

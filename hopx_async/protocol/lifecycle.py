@@ -22,15 +22,19 @@ __all__ = [
     "ENDED",
     "GRACE",
     "ID_RULE",
+    "KEEP_COMMANDS",
+    "KEEP_SECONDS",
+    "LifecycleError",
     "MAX_TEXT_BYTES",
+    "MAX_TOMBSTONES",
+    "Problem",
     "REASONS",
     "RUNNING",
     "SIGNAL_NAMES",
     "STATUSES",
     "TABLE",
     "TAIL_BYTES",
-    "LifecycleError",
-    "Problem",
+    "TOMBSTONE_SECONDS",
     "advance",
     "problem_with_grace",
     "problem_with_id",
@@ -59,6 +63,12 @@ TABLE: dict[tuple[str, int], str] = {
 
 #: Seconds for which output is still read after the leader's exit while others hold the pipes.
 DRAIN_TIME = 0.25
+#: Commands kept after their end, and for how many seconds.
+KEEP_COMMANDS = 10_000
+KEEP_SECONDS = 86_400.0
+#: For how many seconds the id of a forgotten command is not given out again, and how many such.
+TOMBSTONE_SECONDS = 86_400.0
+MAX_TOMBSTONES = 100_000
 #: Seconds between TERM and KILL.
 GRACE = 5.0
 #: Bytes of output that an end that is not ok carries.

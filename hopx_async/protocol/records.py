@@ -32,6 +32,7 @@ __all__ = [
     "MAX_SPEC_BYTES",
     "PAD",
     "RETENTION_BYTES",
+    "SANDBOX_RETENTION_BYTES",
     "SEGMENT_BYTES",
     "SPEC",
     "STARTED",
@@ -54,6 +55,7 @@ __all__ = [
 BLOCK = 64 * 1024
 SEGMENT_BYTES = 16 * 1024 * 1024
 RETENTION_BYTES = 256 * 1024 * 1024
+SANDBOX_RETENTION_BYTES = 4 * 1024 * 1024 * 1024
 # A spec holds at most 128 KiB of text in one argument, and execve takes about
 # 2 MiB of arguments and environment in all; as JSON each byte may become six.
 MAX_SPEC_BYTES = 16 * 1024 * 1024

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hopx_async.keeper.scan import Scanner
-from hopx_async.protocol import records
+from hopx_async.protocol import lifecycle, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -74,6 +74,9 @@ class KeeperProcess:
             "state_dir": str(state_dir),
             "retention_bytes": records.RETENTION_BYTES,
             "segment_bytes": records.SEGMENT_BYTES,
+            "keep_bytes": records.SANDBOX_RETENTION_BYTES,
+            "keep_commands": lifecycle.KEEP_COMMANDS,
+            "keep_seconds": lifecycle.KEEP_SECONDS,
             "drain_time": 0.25,
             "grace": 5.0,
             "number": 1,
