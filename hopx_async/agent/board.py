@@ -204,15 +204,12 @@ class Board:
             _release(self._awaited.pop(command.process_id, ()))
         return known
 
-    def apply(self, news: News, keeper: int = 0) -> None:
+    def apply(self, news: News, keeper: int = 0) -> Command:
         """Take over what the keeper of that number tells of one command.
 
         Raises:
             ValueError: If its terminal record is none.
         """
-        if news.gone is not None:
-            self._forget(news.id, news.gone)
-            return
         command = self._commands.get(news.id)
         if command is None:
             command = self.put(Command(news.id, keeper=keeper))
@@ -221,8 +218,10 @@ class Board:
         if running and command.exit is not None and news.last is not None:
             self._keep_last(news.id, news.last)
             self._ended(command)
+        return command
 
-    def _forget(self, process_id: str, at: float) -> None:
+    def forget(self, process_id: str, at: float) -> None:
+        """Drop a command that was forgotten at the Unix time *at*; its id is not used again."""
         self.gone.put(process_id, at)
         if self._commands.pop(process_id, None) is not None:
             del self._ids[bisect_left(self._ids, process_id)]
