@@ -23,6 +23,7 @@ from aiohttp import web
 from hopx_async.agent.board import Board
 from hopx_async.agent.calls import Calls
 from hopx_async.agent.channel import Channel
+from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.guard import Guard, error_response
 from hopx_async.agent.keeper_link import KeeperLink
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
@@ -132,15 +133,24 @@ class Agent:
         self._board = Board()
         self._keeper = KeeperLink(self._board, self._news, self._keeper_ended)
         self._logs = Logs(state_dir / "logs", self._board, lambda fetched: self._ring((fetched,)))
+        self._environment = SandboxEnvironment(state_dir)
         self._starts = Starts(
             self._board,
             self._keeper,
+            self._environment,
             state_dir=state_dir,
             secret=bytes.fromhex(config.secret),
             workspace=config.workspace,
             base_env=config.base_env,
         )
-        calls = Calls(self._board, self._keeper, self._starts, self._statistics, config.sandbox_id)
+        calls = Calls(
+            self._board,
+            self._keeper,
+            self._starts,
+            self._environment,
+            statistics=self._statistics,
+            sandbox_id=config.sandbox_id,
+        )
         self._connections = Connections(calls, self._logs, config.sandbox_id)
         self._sessions = Sessions(calls, self._logs, config.sandbox_id)
         self._runner = web.AppRunner(
@@ -162,6 +172,7 @@ class Agent:
         state_dir = Path(self._config.state_dir)
         commands = await asyncio.to_thread(load, state_dir, snapshot.commands, snapshot.index_bytes)
         self._board.fill(commands)
+        await asyncio.to_thread(self._environment.load)
         self.ready = True
         self._keeper.go_on()
 
@@ -173,6 +184,7 @@ class Agent:
         await self._connections.close()
         await self._runner.cleanup()
         await self._starts.aclose()
+        await self._environment.aclose()
         self._keeper.close()
         self._logs.close()
 
