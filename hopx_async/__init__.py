@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Unsupported,
         UsageError,
     )
+    from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
     from hopx_async.handle import CommandHandle
     from hopx_async.model import (
         Capabilities,
@@ -90,6 +91,7 @@ __all__ = [
     "AgentFault",
     "AgentUnreachable",
     "ApiError",
+    "AsCompleted",
     "AuthenticationError",
     "BadCursor",
     "BusyError",
@@ -121,6 +123,7 @@ __all__ = [
     "LineStream",
     "LocalProtocolError",
     "Lost",
+    "MergedStream",
     "MissingApiKey",
     "MisuseError",
     "NotFoundError",
@@ -149,14 +152,17 @@ __all__ = [
     "Usage",
     "UsageError",
     "__version__",
+    "as_completed",
     "local",
+    "merge",
     "remote",
+    "wait_any",
 ]  # fmt: skip
 
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
     "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
-    "commands", "environment", "sandbox", "providers.remote", "providers.local",
+    "commands", "environment", "sandbox", "providers.remote", "providers.local", "gathering",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

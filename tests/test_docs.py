@@ -297,6 +297,7 @@ async def test_the_page_of_the_environment_knows_the_state_directory(tmp_path: P
     state = tmp_path / "state"
     async with hopx.local(state_dir=state) as sandbox:
         await sandbox.commands.run("true", check=True)
+        await sandbox.env.set({"A": "1"})
         found = {path.name: f"{path.stat().st_mode & 0o777:04o}" for path in state.iterdir()}
         logs = [path.stat().st_mode & 0o777 for path in (state / "logs").iterdir()]
 
