@@ -126,7 +126,7 @@ async def test_masked_output_hides_the_secrets_of_both() -> None:
 
     async with opened(MemoryAgent({"leak": leak})) as sandbox:
         await sandbox.env.set({"A": hopx.Secret("hunter2")})
-        env = {"B": hopx.Secret("s3cret!"), "C": "hunter"}
+        env: dict[str, str | hopx.Secret] = {"B": hopx.Secret("s3cret!"), "C": "hunter"}
         with pytest.raises(hopx.CommandFailed) as caught:
             await sandbox.commands.run("leak", env=env, mask_secrets=True, check=True)
         plain = await sandbox.commands.run("leak", env=env)

@@ -15,6 +15,10 @@ import sys
 
 from hopx_async.protocol import records
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = [
     "CLAIMED",
     "DRAIN_TIME",
@@ -268,7 +272,7 @@ def problem_with_env(env: object, parameter: str = "env") -> Problem | None:
 
 
 def problem_with_secrets(
-    env: dict[str, object], names: object, parameter: str = "env"
+    env: Mapping[str, object], names: object, parameter: str = "env"
 ) -> Problem | None:
     """Return what is wrong with the *names* of variables that can be masked in output."""
     if not isinstance(names, (list, tuple)):

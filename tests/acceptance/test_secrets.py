@@ -14,7 +14,7 @@ import hopx_async as hopx
 from hopx_async.protocol.variables import MASKED
 from tests.support.agents import running_agent, scope_members
 
-SECRET = "s3cr3t-k3y-of-nobody"
+SECRET = "s3cr3t-k3y-of-nobody"  # noqa: S105  # it opens nothing
 PLAIN = "pl41n-v4lue-of-nobody"
 LEAK = """
 import os, sys, time
@@ -41,7 +41,7 @@ def titles(pids: list[int]) -> str:
 
 
 async def test_a_secret_is_masked_everywhere(tmp_path: Path) -> None:
-    """Printed byte by byte with flushes: stars in events, text, output, tail and the log's files."""
+    """Printed byte by byte with flushes: stars in events, text, tail and the log's files."""
     state = tmp_path / "state"
     async with hopx.local(state_dir=state) as sandbox:
         await sandbox.env.set({"API": hopx.Secret(SECRET[::-1])})
@@ -73,7 +73,7 @@ async def test_a_secret_is_masked_everywhere(tmp_path: Path) -> None:
 
 
 async def test_the_environment_outlives_the_agent(tmp_path: Path) -> None:
-    """After kill -9 of the agent it is still there, and a new root on the same state has it, too."""
+    """After kill -9 of the agent it is there, and under a new root on the same state, too."""
     state = tmp_path / "state"
     async with running_agent(state) as agent:
         async with hopx.remote(agent.url, token=agent.token) as sandbox:
@@ -92,7 +92,7 @@ async def test_values_are_seen_nowhere(tmp_path: Path, capfd: pytest.CaptureFixt
     async with running_agent(state) as agent:
         async with hopx.remote(agent.url, token=agent.token) as sandbox:
             await sandbox.env.set({"A": PLAIN, "B": hopx.Secret(SECRET)})
-            env = {"C": PLAIN, "D": hopx.Secret(SECRET)}
+            env: dict[str, str | hopx.Secret] = {"C": PLAIN, "D": hopx.Secret(SECRET)}
             handle = await sandbox.commands.start(["sleep", "60"], env=env, mask_secrets=True)
             with pytest.raises(hopx.InvalidArgument) as refused:
                 await sandbox.commands.start("true", env={"C": PLAIN}, mask_secrets=True, name="")
