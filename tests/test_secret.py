@@ -60,7 +60,7 @@ def test_a_secret_leaves_in_no_format() -> None:
         msgspec.json.encode(secret)
     assert copy.copy(secret) is copy.deepcopy(secret) is secret
     with pytest.raises(AttributeError, match="does not change"):
-        secret._value = "x"  # type: ignore[misc]
+        secret._value = "x"
     with pytest.raises(AttributeError, match="does not change"):
         del secret._value
     assert not hasattr(secret, "__dict__")

@@ -61,7 +61,7 @@ def test_a_spec_shows_no_value_of_its_environment() -> None:
 
 def test_secrets_travel_as_texts_with_their_names() -> None:
     """A Secret is a text to the command; which are secret matters only to what masks them."""
-    env = {"B": Secret("s3cret"), "A": Secret("geheim"), "C": "c"}
+    env: dict[str, str | Secret | None] = {"B": Secret("s3cret"), "A": Secret("geheim"), "C": "c"}
     masking = CommandSpec.make("true", env=env, mask_secrets=True).to_dict()
     plain = CommandSpec.make("true", env={**env, "D": Secret("x")}).to_dict()
 

@@ -19,7 +19,7 @@ def test_calls_make_another_value() -> None:
 
     assert first.values == {"A": "a", "B": None}
     assert second.values == {"A": "a", "B": "b", "C": "secret"}
-    assert (second.secrets, third.secrets) == ({"C"}, set())
+    assert (second.secrets, third.secrets) == (frozenset({"C"}), frozenset())
     assert third.values == {"A": "a", "B": "b"}
     assert second.after("env_update", {"variables": {"C": "plain"}}).secrets == set()
     assert second.after("env_update", {"variables": {"A": "x"}}).secrets == {"C"}
