@@ -215,7 +215,7 @@ class Keepers:
         # If either has gone meanwhile, its end is seen to elsewhere.
         with keepers, agents, contextlib.suppress(OSError):
             place.channel.send_with_fd({"op": "agent"}, keepers.fileno())
-            facts = {"op": "keeper", "number": place.number, "pid": place.child.pid}
+            facts: Message = {"op": "keeper", "number": place.number, "pid": place.child.pid}
             self._agent.send_with_fd(facts, agents.fileno())
 
     # What they say.

@@ -43,6 +43,7 @@ _CONFIG: dict[str, type | tuple[type, ...]] = {
     "allow_hosts": list,
     "detached": bool,
     "ephemeral": str,
+    "token_secret": str,
 }
 _MAX_PORT = 65535
 _MAX_CONFIG = 4 * 1024 * 1024
@@ -77,6 +78,7 @@ class Options:
         keeper_commands: Live commands that one keeper holds before another is started.
         stalled_after: Seconds without a heartbeat after which a keeper counts as stalled.
         most_restarts: Deaths within a minute, of the agent or of one keeper, that are made good.
+        token_secret: Key of a control plane's tokens, None if there is none.
     """
 
     def __init__(self) -> None:
@@ -98,6 +100,7 @@ class Options:
         self.keeper_commands = KEEPER_COMMANDS
         self.stalled_after = STALLED_AFTER
         self.most_restarts = 5
+        self.token_secret: str | None = None
 
     def take_config(self, line: bytes) -> None:
         """Let the parent's first line overrule the command line.
