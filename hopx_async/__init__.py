@@ -53,7 +53,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
+    from hopx_async.group import Group, GroupCompleted
     from hopx_async.handle import CommandHandle
+    from hopx_async.mapping import MapStream
     from hopx_async.model import (
         Capabilities,
         CommandInfo,
@@ -114,12 +116,15 @@ __all__ = [
     "EventStream",
     "Exit",
     "Exited",
+    "Group",
+    "GroupCompleted",
     "HopxError",
     "InvalidArgument",
     "Line",
     "LineStream",
     "LocalProtocolError",
     "Lost",
+    "MapStream",
     "MergedStream",
     "MissingApiKey",
     "MisuseError",
@@ -158,7 +163,7 @@ __all__ = [
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
     "errors", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
-    "commands", "sandbox", "providers.remote", "providers.local", "gathering",
+    "group", "mapping", "commands", "sandbox", "providers.remote", "providers.local", "gathering",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 
 from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
 
-__all__ = ["CommandSpec", "new_process_id", "refuse"]
+__all__ = ["CommandSpec", "StartOptions", "as_spec", "new_process_id", "refuse"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 
@@ -91,6 +91,34 @@ class CommandSpec:
         if isinstance(self.command, tuple):
             value["command"] = list(self.command)
         return value | {"env": dict(self.env), "tags": dict(self.tags)}
+
+
+class StartOptions(TypedDict, total=False):
+    """The keyword arguments of ``start``, where they are passed on."""
+
+    env: Mapping[str, str | None] | None
+    working_dir: str | os.PathLike[str] | None
+    timeout: float | None
+    name: str | None
+    tags: Mapping[str, str] | None
+    merge_stderr: bool
+    process_id: str | None
+
+
+def as_spec(
+    command: str | Sequence[str] | CommandSpec, options: StartOptions | None = None
+) -> CommandSpec:
+    """Return a command, given as for ``start`` or as a spec, as a spec that was checked.
+
+    Raises:
+        InvalidArgument: If something breaks a rule, or a spec comes with options.
+    """
+    if not isinstance(command, CommandSpec):
+        return CommandSpec.make(command, **(options or {}))
+    for name in options or {}:
+        raise InvalidArgument(name, "(given)", "a spec has all options: attrs.evolve changes one")
+    refuse(lifecycle.problem_with_spec(command.to_dict()))
+    return command
 
 
 def _as_tuple(command: object) -> Any:
