@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from aiohttp import web
 from hopx_async.agent.board import Board
 from hopx_async.agent.calls import Calls
 from hopx_async.agent.channel import Channel
+from hopx_async.agent.dialect.routes import Dialect
+from hopx_async.agent.follow import Followers
 from hopx_async.agent.guard import Guard, error_response
 from hopx_async.agent.keeper_link import KeeperLink
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
@@ -31,6 +33,7 @@ from hopx_async.agent.logs import Logs
 from hopx_async.agent.poll_route import Sessions
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
+from hopx_async.agent.tokens import verifier
 from hopx_async.errors import ApiError
 from hopx_async.protocol import wire
 
@@ -61,6 +64,7 @@ class Config(msgspec.Struct, frozen=True):
         url_host: Host name or address in the agent's url.
         port: Port in it.
         allow_hosts: Further hosts that are served.
+        token_secret: Key of the control plane's tokens, as hex; None if none are taken.
     """
 
     sandbox_id: str
@@ -72,6 +76,7 @@ class Config(msgspec.Struct, frozen=True):
     base_env: dict[str, str] = {}
     url_host: str = "127.0.0.1"
     allow_hosts: list[str] = []
+    token_secret: str | None = None
 
 
 class _RootLine(msgspec.Struct, frozen=True):
@@ -141,6 +146,16 @@ class Agent:
             base_env=config.base_env,
         )
         calls = Calls(self._board, self._keeper, self._starts, self._statistics, config.sandbox_id)
+        self._followers = Followers(self._logs)
+        self._dialect = Dialect(
+            self._board,
+            self._starts,
+            calls,
+            self._followers,
+            workspace=config.workspace,
+            base_env=config.base_env,
+            sandbox_id=config.sandbox_id,
+        )
         self._connections = Connections(calls, self._logs, config.sandbox_id)
         self._sessions = Sessions(calls, self._logs, config.sandbox_id)
         self._runner = web.AppRunner(
@@ -171,6 +186,7 @@ class Agent:
             self._server.close()
         await self._sessions.close()
         await self._connections.close()
+        await self._dialect.aclose()
         await self._runner.cleanup()
         await self._starts.aclose()
         self._keeper.close()
@@ -183,9 +199,15 @@ class Agent:
             port=self._config.port,
             allow_hosts=self._config.allow_hosts,
             ready=lambda: self.ready,
+            verify=_verifier(self._config),
         )
-        app = web.Application(middlewares=[guard.middleware()], client_max_size=wire.MAX_CALL_BYTES)
-        Routes(calls, self._connections, self._sessions, lambda: self.ready).add_to(app)
+        app = web.Application(
+            middlewares=[self._dialect.figures.middleware(), guard.middleware()],
+            client_max_size=wire.MAX_CALL_BYTES,
+        )
+        system = self._dialect.system
+        Routes(calls, self._connections, self._sessions, lambda: self.ready, system).add_to(app)
+        self._dialect.add_to(app)
         return app
 
     def _protocol(self) -> asyncio.Protocol:
@@ -210,6 +232,7 @@ class Agent:
     def _ring(self, process_ids: Collection[str]) -> None:
         self._connections.news(process_ids)
         self._sessions.news(process_ids)
+        self._followers.news(process_ids)
 
     def _keeper_ended(self, reason: str) -> None:
         if not self.ended.done():
@@ -228,6 +251,12 @@ class Agent:
             "rss_bytes": resident,
             "uptime": time.monotonic() - self._begun,
         }
+
+
+def _verifier(config: Config) -> Callable[[str], None] | None:
+    if config.token_secret is None:
+        return None
+    return verifier(config.token_secret, config.sandbox_id)
 
 
 def _reason(status: int) -> str:

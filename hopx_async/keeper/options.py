@@ -28,6 +28,7 @@ _CONFIG: dict[str, type | tuple[type, ...]] = {
     "allow_hosts": list,
     "detached": bool,
     "ephemeral": str,
+    "token_secret": str,
 }
 _MAX_PORT = 65535
 _MAX_CONFIG = 4 * 1024 * 1024
@@ -59,6 +60,7 @@ class Options:
     Attributes:
         detached: Whether the root goes on when its parent has gone.
         ephemeral: A directory to remove at the end, None for none.
+        token_secret: Key of a control plane's tokens, None if there is none.
     """
 
     def __init__(self) -> None:
@@ -77,6 +79,7 @@ class Options:
         self.sandbox_id: str | None = None
         self.detached = False
         self.ephemeral: str | None = None
+        self.token_secret: str | None = None
 
     def take_config(self, line: bytes) -> None:
         """Let the parent's first line overrule the command line.

@@ -215,6 +215,7 @@ class Root:
             "url_host": url_host(options.host),
             "port": self._sock.getsockname()[1],
             "allow_hosts": options.allow_hosts,
+            "token_secret": options.token_secret,
             "retention_bytes": options.retention_bytes,
         }
 

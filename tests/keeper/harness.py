@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,8 @@ class KeeperProcess:
         self.agent: Lines | None = None
         self.config = {
             "op": "config",
-            "sandbox_id": "sbx_test",
+            # No two directories share one: each keeper ends whatever has its scope.
+            "sandbox_id": f"sbx_{uuid.uuid5(uuid.NAMESPACE_URL, str(state_dir)).hex}",
             "outer_scope": "",
             "state_dir": str(state_dir),
             "retention_bytes": records.RETENTION_BYTES,
