@@ -86,7 +86,7 @@ class _Work(Generic[T]):
         self._on_error = on_error
         self._grace = grace
         self._max_bytes = max_bytes
-        self._keep = keep
+        self._keep: Keep | None = keep
         self._feeder: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[CommandResult]] = set()
         self._held: dict[int, tuple[T, CommandResult]] = {}

@@ -282,5 +282,5 @@ async def test_bad_arguments_are_refused_at_the_call(
     async with memory({}) as sandbox:
         values: dict[str, Any] = {"make_command": nap, "items": [1], **arguments}
         with pytest.raises(InvalidArgument) as caught:
-            sandbox.commands.map(**values)
+            sandbox.commands.map(**values)  # pyright: ignore[reportArgumentType]
         assert caught.value.parameter == parameter
