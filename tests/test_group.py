@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 from typing import Any
 
 import anyio
 import pytest
 
-from hopx_async.commands import Commands
 from hopx_async.errors import (
     AgentUnreachable,
     ClosedError,
@@ -22,7 +20,6 @@ from hopx_async.errors import (
 from hopx_async.model import CommandSpec
 from hopx_async.protocol.events import Exited, Stdout
 from hopx_async.sandbox import Sandbox
-from hopx_async.spec import StartOptions
 from hopx_async.testing import MemoryAgent, ScriptedCommand, VirtualTimeLoop, memory
 
 import hopx_async as hopx  # isort: skip
@@ -250,9 +247,3 @@ async def test_bad_arguments_are_refused_at_the_call(arguments: dict[str, Any]) 
     async with memory(SCRIPTS) as sandbox:
         with pytest.raises(InvalidArgument, match=next(iter(arguments))):
             sandbox.commands.group(**arguments)
-
-
-def test_options_are_those_of_start() -> None:
-    """What start_soon passes on is what start takes."""
-    start = inspect.signature(Commands.start).parameters
-    assert list(StartOptions.__annotations__) == list(start)[2:]

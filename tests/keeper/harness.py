@@ -172,6 +172,7 @@ class KeeperProcess:
         """Ask for a start; keywords are those of the spec, and ``env`` and ``directory``."""
         env = {**ENV, **options.pop("env", {})}
         directory = options.pop("directory", str(self.state_dir))
+        more = {"mask": options.pop("mask")} if "mask" in options else {}
         public = {
             "process_id": process_id,
             "command": command,
@@ -185,7 +186,7 @@ class KeeperProcess:
             "created_at": time.time(),
             **options,
         }
-        return self.send("start", public=public, env=env, working_dir=directory)
+        return self.send("start", public=public, env=env, working_dir=directory, **more)
 
     def start(self, process_id: str, command: str | list[str], **options: Any) -> dict[str, Any]:
         """Start a command and return the answer."""
