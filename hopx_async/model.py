@@ -299,9 +299,14 @@ class Capabilities:
         version: The far side's version.
         proof: By which means a kill is proven: ``"cgroup"``, ``"namespace"`` or ``"ancestry"``.
         merge_stderr: Whether one pipe for both streams can be asked for.
+        isolation: What surrounds the commands: ``"none"``, or ``"namespace"`` for namespaces of
+            their own.
+        internet_access: Whether they have the network of the host.
     """
 
     agent: str
     version: str
     proof: str = "ancestry"
     merge_stderr: bool = True
+    isolation: str = "none"
+    internet_access: bool = True

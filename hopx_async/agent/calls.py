@@ -38,6 +38,7 @@ class Calls:
         starts: Carries out starts.
         statistics: Returns figures of everything else.
         sandbox_id: What `hello` says.
+        place: What its capabilities say of where it runs.
     """
 
     def __init__(
@@ -47,12 +48,15 @@ class Calls:
         starts: Starts,
         statistics: Callable[[], Mapping[str, Any]],
         sandbox_id: str,
+        *,
+        place: Mapping[str, Any],
     ) -> None:
         self._board = board
         self._keeper = keeper
         self._starts = starts
         self._statistics = statistics
         self._sandbox_id = sandbox_id
+        self._place = place
         self._methods: dict[str, Callable[[_Params], Awaitable[_Params]]] = {
             "hello": self._hello,
             "start": self._start,
@@ -62,6 +66,12 @@ class Calls:
             "kill": self._kill,
             "statistics": self._figures,
         }
+
+    def facts(self) -> _Params:
+        """Return what this agent is and can do, and where it runs."""
+        known = facts()
+        known["capabilities"].update(self._place)
+        return known
 
     async def call(self, method: str, params: _Params) -> _Params:
         """Carry out one method. Cancelling it is safe: what was begun goes on.
@@ -139,7 +149,7 @@ class Calls:
 
     async def _hello(self, params: _Params) -> _Params:
         _check_names(params)
-        return {**facts(), "sandbox_id": self._sandbox_id}
+        return {**self.facts(), "sandbox_id": self._sandbox_id}
 
     async def _figures(self, params: _Params) -> _Params:
         _check_names(params)

@@ -29,6 +29,7 @@ from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
 from hopx_async.agent.loading import load
 from hopx_async.agent.logs import Logs
 from hopx_async.agent.poll_route import Sessions
+from hopx_async.agent.privacy import become_unreadable
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
 from hopx_async.errors import ApiError
@@ -61,6 +62,8 @@ class Config(msgspec.Struct, frozen=True):
         url_host: Host name or address in the agent's url.
         port: Port in it.
         allow_hosts: Further hosts that are served.
+        isolation: What surrounds it: ``none`` or ``namespace``.
+        internet_access: Whether it has the host's network.
     """
 
     sandbox_id: str
@@ -72,6 +75,8 @@ class Config(msgspec.Struct, frozen=True):
     base_env: dict[str, str] = {}
     url_host: str = "127.0.0.1"
     allow_hosts: list[str] = []
+    isolation: str = "none"
+    internet_access: bool = True
 
 
 class _RootLine(msgspec.Struct, frozen=True):
@@ -140,7 +145,14 @@ class Agent:
             workspace=config.workspace,
             base_env=config.base_env,
         )
-        calls = Calls(self._board, self._keeper, self._starts, self._statistics, config.sandbox_id)
+        calls = Calls(
+            self._board,
+            self._keeper,
+            self._starts,
+            self._statistics,
+            config.sandbox_id,
+            place={"isolation": config.isolation, "internet_access": config.internet_access},
+        )
         self._connections = Connections(calls, self._logs, config.sandbox_id)
         self._sessions = Sessions(calls, self._logs, config.sandbox_id)
         self._runner = web.AppRunner(
@@ -304,7 +316,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hopx_async.agent.server")
     for name in ("--listen-fd", "--root-fd", "--keeper-fd"):
         parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--state-fd", type=int)
     options = parser.parse_args(argv)
+    if options.state_fd is not None:
+        # Inside of namespaces the state directory is this descriptor; commands shall not have it.
+        os.set_inheritable(options.state_fd, False)
+        become_unreadable()
     fds = (options.listen_fd, options.root_fd, options.keeper_fd)
     sockets = [socket.socket(fileno=fd) for fd in fds]
 

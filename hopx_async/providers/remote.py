@@ -64,6 +64,8 @@ def _read_facts(url: str, facts: Any) -> tuple[str, Capabilities]:
             agent=str(facts["agent"]),
             version=str(facts["version"]),
             proof=str(known.get("proof", "ancestry")),
+            isolation=str(known.get("isolation", "none")),
+            internet_access=bool(known.get("internet_access", True)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RemoteProtocolError(f"{url} is no agent of ours: {facts!r:.80}") from error
