@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Unsupported,
         UsageError,
     )
+    from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
     from hopx_async.handle import CommandHandle
     from hopx_async.model import (
         Capabilities,
@@ -88,6 +89,7 @@ __all__ = [
     "AgentFault",
     "AgentUnreachable",
     "ApiError",
+    "AsCompleted",
     "AuthenticationError",
     "BadCursor",
     "BusyError",
@@ -118,6 +120,7 @@ __all__ = [
     "LineStream",
     "LocalProtocolError",
     "Lost",
+    "MergedStream",
     "MissingApiKey",
     "MisuseError",
     "NotFoundError",
@@ -145,14 +148,17 @@ __all__ = [
     "Usage",
     "UsageError",
     "__version__",
+    "as_completed",
     "local",
+    "merge",
     "remote",
+    "wait_any",
 ]  # fmt: skip
 
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
     "errors", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
-    "commands", "sandbox", "providers.remote", "providers.local",
+    "commands", "sandbox", "providers.remote", "providers.local", "gathering",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -264,8 +264,8 @@ def test_the_page_of_the_wire_knows_every_call_and_route() -> None:
 
 def test_the_open_routes_are_told() -> None:
     """The routes that need no token are those that the pages name."""
-    assert {"/health", "/info"} == guard._OPEN_PATHS
-    assert "All but `/health` and `/info`" in page("reference/wire.md")
+    assert {"/", "/health", "/info", "/ping"} == guard._OPEN_PATHS
+    assert "All but `/`, `/health`, `/info` and `/ping`" in page("reference/wire.md")
 
 
 # The environment.

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from hopx_async.agent.calls import Calls
+from hopx_async.agent.dialect.system import SystemRoutes
 from hopx_async.agent.guard import json_response
 from hopx_async.agent.link_route import Connections
 from hopx_async.agent.poll_route import Sessions
@@ -27,6 +28,7 @@ class Routes:
         connections: Serves the websockets.
         sessions: Serves the long-poll.
         ready: Whether the agent can answer yet.
+        system: What else it says of itself, in HopX's words.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class Routes:
         connections: Connections,
         sessions: Sessions,
         ready: Callable[[], bool],
+        system: SystemRoutes,
     ) -> None:
         self._calls = calls
         self._connections = connections
         self._sessions = sessions
         self._ready = ready
+        self._system = system
 
     def add_to(self, app: web.Application) -> None:
         """Add every route to *app*."""
@@ -63,11 +67,11 @@ class Routes:
 
     async def _health(self, request: web.Request) -> web.Response:
         if self._ready():
-            return json_response({"status": "healthy"})
+            return json_response({"status": "healthy", **self._system.health()})
         return json_response({"status": "starting"}, 503)
 
     async def _agent_info(self, request: web.Request) -> web.Response:
-        return json_response(self._calls.facts())
+        return json_response({**self._system.info(), **self._calls.facts()})
 
     async def _hello(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call("hello", {}))

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from aiohttp import web
 from hopx_async.agent.board import Board
 from hopx_async.agent.calls import Calls
 from hopx_async.agent.channel import Channel
+from hopx_async.agent.config import Config
+from hopx_async.agent.dialect.routes import Dialect
+from hopx_async.agent.follow import Followers
 from hopx_async.agent.guard import Guard, error_response
 from hopx_async.agent.keeper_link import KeeperLink
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
@@ -32,6 +35,7 @@ from hopx_async.agent.poll_route import Sessions
 from hopx_async.agent.privacy import become_unreadable
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
+from hopx_async.agent.tokens import verifier
 from hopx_async.errors import ApiError
 from hopx_async.protocol import wire
 
@@ -47,36 +51,6 @@ _SHUTDOWN_TIME = 0.5
 # Seconds that the root has to say stop once the keeper has gone.
 _LAST_WORD_TIME = 2.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class Config(msgspec.Struct, frozen=True):
-    """What the root tells its agent.
-
-    Attributes:
-        sandbox_id: The sandbox.
-        workspace: Absolute path in which commands run.
-        base_env: Environment that commands start from.
-        state_dir: Where logs and index are.
-        token: What clients must show.
-        secret: Key of the spec digests, as hex.
-        url_host: Host name or address in the agent's url.
-        port: Port in it.
-        allow_hosts: Further hosts that are served.
-        isolation: What surrounds it: ``none`` or ``namespace``.
-        internet_access: Whether it has the host's network.
-    """
-
-    sandbox_id: str
-    workspace: str
-    state_dir: str
-    token: str
-    secret: str
-    port: int
-    base_env: dict[str, str] = {}
-    url_host: str = "127.0.0.1"
-    allow_hosts: list[str] = []
-    isolation: str = "none"
-    internet_access: bool = True
 
 
 class _RootLine(msgspec.Struct, frozen=True):
@@ -151,7 +125,17 @@ class Agent:
             self._starts,
             self._statistics,
             config.sandbox_id,
-            place={"isolation": config.isolation, "internet_access": config.internet_access},
+            place=config.place,
+        )
+        self._followers = Followers(self._logs)
+        self._dialect = Dialect(
+            self._board,
+            self._starts,
+            calls,
+            self._followers,
+            workspace=config.workspace,
+            base_env=config.base_env,
+            sandbox_id=config.sandbox_id,
         )
         self._connections = Connections(calls, self._logs, config.sandbox_id)
         self._sessions = Sessions(calls, self._logs, config.sandbox_id)
@@ -183,6 +167,7 @@ class Agent:
             self._server.close()
         await self._sessions.close()
         await self._connections.close()
+        await self._dialect.aclose()
         await self._runner.cleanup()
         await self._starts.aclose()
         self._keeper.close()
@@ -195,9 +180,15 @@ class Agent:
             port=self._config.port,
             allow_hosts=self._config.allow_hosts,
             ready=lambda: self.ready,
+            verify=_verifier(self._config),
         )
-        app = web.Application(middlewares=[guard.middleware()], client_max_size=wire.MAX_CALL_BYTES)
-        Routes(calls, self._connections, self._sessions, lambda: self.ready).add_to(app)
+        app = web.Application(
+            middlewares=[self._dialect.figures.middleware(), guard.middleware()],
+            client_max_size=wire.MAX_CALL_BYTES,
+        )
+        system = self._dialect.system
+        Routes(calls, self._connections, self._sessions, lambda: self.ready, system).add_to(app)
+        self._dialect.add_to(app)
         return app
 
     def _protocol(self) -> asyncio.Protocol:
@@ -222,6 +213,7 @@ class Agent:
     def _ring(self, process_ids: Collection[str]) -> None:
         self._connections.news(process_ids)
         self._sessions.news(process_ids)
+        self._followers.news(process_ids)
 
     def _keeper_ended(self, reason: str) -> None:
         if not self.ended.done():
@@ -240,6 +232,12 @@ class Agent:
             "rss_bytes": resident,
             "uptime": time.monotonic() - self._begun,
         }
+
+
+def _verifier(config: Config) -> Callable[[str], None] | None:
+    if config.token_secret is None:
+        return None
+    return verifier(config.token_secret, config.sandbox_id)
 
 
 def _reason(status: int) -> str:

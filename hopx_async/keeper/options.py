@@ -30,6 +30,7 @@ _CONFIG: dict[str, type | tuple[type, ...]] = {
     "ephemeral": str,
     "isolation": str,
     "internet_access": bool,
+    "token_secret": str,
 }
 #: What may be asked for.
 ISOLATION = ("none", "namespace", "auto")
@@ -69,6 +70,7 @@ class Options:
         luggage_fd: What the root brings along when it goes on inside of namespaces.
         watcher_fd: Inside, a descriptor of the process outside that waits for the root.
         outer_pid: Inside, the root's pid outside.
+        token_secret: Key of a control plane's tokens, None if there is none.
     """
 
     def __init__(self) -> None:
@@ -93,6 +95,7 @@ class Options:
         self.luggage_fd: int | None = None
         self.watcher_fd: int | None = None
         self.outer_pid: int | None = None
+        self.token_secret: str | None = None
 
     def take_config(self, line: bytes) -> None:
         """Let the parent's first line overrule the command line.

@@ -107,8 +107,8 @@ class Root:
             os.set_blocking(self._options.parent_fd, False)
             self._loop.add(self._options.parent_fd, self._parent_said)
             self._take_lines(said)
-        if self._options.watcher_fd is not None:
-            self._loop.add(self._options.watcher_fd, self._watcher_gone)
+        if (watcher := self._options.watcher_fd) is not None:
+            self._loop.add(watcher, lambda _events: self._watcher_gone(watcher))
         while self._status is None:
             self._loop.turn()
         self._state.untell()
@@ -135,12 +135,10 @@ class Root:
         if not self._stopping and not self._options.detached:
             self._stop(self._options.grace)
 
-    def _watcher_gone(self, _events: int) -> None:
+    def _watcher_gone(self, fd: int) -> None:
         # Nobody waits for the root any more; what is outside believes it gone.
-        if self._options.watcher_fd is not None:
-            self._loop.close(self._options.watcher_fd)
-            self._options.watcher_fd = None
-            self._stop(self._options.grace)
+        self._loop.close(fd)
+        self._stop(self._options.grace)
 
     def _take_lines(self, data: bytes) -> None:
         *lines, self._lifeline = (self._lifeline + data).split(b"\n")
@@ -225,6 +223,7 @@ class Root:
             "url_host": url_host(options.host),
             "port": self._sock.getsockname()[1],
             "allow_hosts": options.allow_hosts,
+            "token_secret": options.token_secret,
             "retention_bytes": options.retention_bytes,
             "isolation": options.isolation,
             "internet_access": options.internet_access,
@@ -243,11 +242,10 @@ class Root:
         if self._options.announce:
             agent_pid = self._agent.pid if self._agent is not None else None
             facts = {"url": url, "token": self._state.token, "pid": pid, "agent_pid": agent_pid}
-            if self._options.isolation_missing:
-                facts["isolation_missing"] = self._options.isolation_missing
-            say(json.dumps(facts))
+            missing = self._options.isolation_missing
+            say(json.dumps({**facts, **({"isolation_missing": missing} if missing else {})}))
         else:
-            say(f"hopx_async agent at {url}, token in {self._state.file('token')}")
+            say(f"hopx_async agent at {url}, token in {self._options.state_dir}/token")
 
     def _agent_let_go(self) -> None:
         # It closed its channel, hence it is ending, or does not keep the agreement.

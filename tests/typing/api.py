@@ -10,7 +10,18 @@ from typing import Any, Literal, assert_type
 import hopx_async as hopx
 from hopx_async.testing import FaultProxy, ScriptedCommand, memory
 
-__all__ = ["doors", "errors", "events", "handles", "kit", "script", "starting", "texts", "values"]
+__all__ = [
+    "doors",
+    "errors",
+    "events",
+    "handles",
+    "kit",
+    "many",
+    "script",
+    "starting",
+    "texts",
+    "values",
+]
 
 
 async def doors() -> None:
@@ -110,6 +121,17 @@ async def texts(handle: hopx.CommandHandle) -> None:
     async with handle.text() as pieces:
         assert_type(await anext(pieces), hopx.Text)
         assert_type((await anext(pieces)).cursor, str)
+
+
+async def many(handles: list[hopx.CommandHandle]) -> None:
+    """Many handles as one give handles and events."""
+    assert_type(await hopx.wait_any(handles), hopx.CommandHandle)
+    assert_type(hopx.as_completed(iter(handles)), hopx.AsCompleted)
+    async for handle in hopx.as_completed(handles):
+        assert_type(handle, hopx.CommandHandle)
+    async with hopx.merge(handles) as merged:
+        assert_type(merged, hopx.MergedStream)
+        assert_type(await anext(merged), hopx.Event)
 
 
 async def kit() -> None:
