@@ -127,7 +127,10 @@ async def test_info_says_whose_agent_it_is(tmp_path: Path) -> None:
 
         assert (status, answer["agent"], answer["version"]) == (200, "hopx_async", __version__)
         assert answer["link_version"] == wire.LINK_VERSION
-        assert answer["capabilities"] == {"proof": "ancestry", "merge_stderr": True}
+        assert answer["capabilities"] == {
+            **{"proof": "ancestry", "merge_stderr": True},
+            **{"isolation": "none", "internet_access": True},
+        }
 
 
 async def test_statistics_count(tmp_path: Path) -> None:
