@@ -17,6 +17,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  # one clear sentence for who copi
 
 if TYPE_CHECKING:
     from hopx_async.commands import Commands
+    from hopx_async.environment import Environment
     from hopx_async.errors import (
         AgentFault,
         AgentUnreachable,
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from hopx_async.providers.local import local
     from hopx_async.providers.remote import remote
     from hopx_async.sandbox import Sandbox
+    from hopx_async.secret import Secret
     from hopx_async.stream import END, EventStream, LineStream, TextStream
 
 __version__ = "0.1.0"
@@ -110,6 +112,7 @@ __all__ = [
     "ConnectError",
     "ConnectionLost",
     "EndReason",
+    "Environment",
     "Event",
     "EventStream",
     "Exit",
@@ -133,6 +136,7 @@ __all__ = [
     "RequestTimeout",
     "Sandbox",
     "SandboxNotFound",
+    "Secret",
     "SpawnError",
     "Started",
     "Status",
@@ -157,8 +161,8 @@ __all__ = [
 
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
-    "errors", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
-    "commands", "sandbox", "providers.remote", "providers.local", "gathering",
+    "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
+    "commands", "environment", "sandbox", "providers.remote", "providers.local", "gathering",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -25,6 +25,7 @@ from hopx_async.model import (
 from hopx_async.opening import Opening
 from hopx_async.protocol import lifecycle
 from hopx_async.reading import MAX_BYTES, Keep
+from hopx_async.secret import Secret
 
 __all__ = ["Commands"]
 
@@ -42,12 +43,13 @@ class Commands:
         self,
         command: str | Sequence[str],
         *,
-        env: Mapping[str, str | None] | None = None,
+        env: Mapping[str, str | Secret | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> Opening[CommandHandle]:
         """Start a background command; it has started when this returns its handle.
@@ -61,13 +63,16 @@ class Commands:
 
         Args:
             command: A text runs in ``bash -c``, a sequence is a program and its arguments.
-            env: Variables added to the sandbox's own; None as a value unsets one.
+            env: Variables added to the sandbox's own; None as a value unsets one, a `Secret` is
+                the same to the command and can be masked.
             working_dir: Where it runs; relative to the workspace; None for the workspace.
             timeout: Seconds for the whole command, enforced by the far side: TERM, five
                 seconds of grace, KILL; None for no limit.
             name: A label for people, None for none.
             tags: Labels to list by.
             merge_stderr: Send stderr where stdout goes, so that their order is exact.
+            mask_secrets: Put stars in the place of every `Secret` of *env* and of ``sandbox.env``
+                in the output, before it is stored. Needs at least one; each has 6 bytes or more.
             process_id: An id of your own makes this get-or-create; None for a fresh one.
 
         Raises:
@@ -86,6 +91,7 @@ class Commands:
             name=name,
             tags=tags,
             merge_stderr=merge_stderr,
+            mask_secrets=mask_secrets,
         )
         return Opening(self._start(spec, owned=process_id is None))
 
@@ -96,12 +102,13 @@ class Commands:
         check: bool = False,
         max_bytes: int = MAX_BYTES,
         keep: Keep | None = None,
-        env: Mapping[str, str | None] | None = None,
+        env: Mapping[str, str | Secret | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # enforced by the far side
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> CommandResult:
         """Run a command to its end and return its output: `start` and ``result`` in one.
@@ -120,6 +127,7 @@ class Commands:
             name: As for `start`.
             tags: As for `start`.
             merge_stderr: As for `start`.
+            mask_secrets: As for `start`.
             process_id: As for `start`.
 
         Raises:
@@ -135,6 +143,7 @@ class Commands:
             name=name,
             tags=tags,
             merge_stderr=merge_stderr,
+            mask_secrets=mask_secrets,
             process_id=process_id,
         )
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
+from hopx_async.secret import Secret
 from hopx_async.spec import CommandSpec, new_process_id, refuse
 
 
@@ -44,6 +45,8 @@ def test_make_takes_the_arguments_of_a_start() -> None:
         "name": None,
         "tags": {"k": "v"},
         "merge_stderr": False,
+        "mask_secrets": False,
+        "secrets": [],
     }
     assert CommandSpec.make("ls", process_id="mine").to_dict()["command"] == "ls"
 
@@ -54,6 +57,17 @@ def test_a_spec_shows_no_value_of_its_environment() -> None:
 
     assert "TOKEN" in text
     assert "s3cret" not in text
+
+
+def test_secrets_travel_as_texts_with_their_names() -> None:
+    """A Secret is a text to the command; which are secret matters only to what masks them."""
+    env: dict[str, str | Secret | None] = {"B": Secret("s3cret"), "A": Secret("geheim"), "C": "c"}
+    masking = CommandSpec.make("true", env=env, mask_secrets=True).to_dict()
+    plain = CommandSpec.make("true", env={**env, "D": Secret("x")}).to_dict()
+
+    assert masking["env"] == {"A": "geheim", "B": "s3cret", "C": "c"}
+    assert (masking["mask_secrets"], masking["secrets"]) == (True, ["A", "B"])
+    assert (plain["mask_secrets"], plain["secrets"]) == (False, [])
 
 
 @pytest.mark.parametrize(

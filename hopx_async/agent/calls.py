@@ -9,6 +9,7 @@ from typing import Any
 
 from hopx_async import __version__
 from hopx_async.agent.board import Board
+from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keeper_link import KeeperLink, Refusal
 from hopx_async.agent.starts import Starts
 from hopx_async.errors import (
@@ -36,6 +37,7 @@ class Calls:
         board: The commands that are known.
         keeper: Carries out signals and kills.
         starts: Carries out starts.
+        environment: The sandbox's own variables.
         statistics: Returns figures of everything else.
         sandbox_id: What `hello` says.
         place: What its capabilities say of where it runs.
@@ -46,14 +48,16 @@ class Calls:
         board: Board,
         keeper: KeeperLink,
         starts: Starts,
+        environment: SandboxEnvironment,
+        *,
         statistics: Callable[[], Mapping[str, Any]],
         sandbox_id: str,
-        *,
         place: Mapping[str, Any],
     ) -> None:
         self._board = board
         self._keeper = keeper
         self._starts = starts
+        self._environment = environment
         self._statistics = statistics
         self._sandbox_id = sandbox_id
         self._place = place
@@ -64,6 +68,10 @@ class Calls:
             "list": self._list,
             "signal": self._signal,
             "kill": self._kill,
+            "env_get": self._environment.get,
+            "env_set": self._environment.set,
+            "env_update": self._environment.update,
+            "env_delete": self._environment.delete,
             "statistics": self._figures,
         }
 
@@ -163,7 +171,12 @@ def facts() -> dict[str, Any]:
         "agent": "hopx_async",
         "version": __version__,
         "link_version": wire.LINK_VERSION,
-        "capabilities": {"proof": "ancestry", "merge_stderr": True},
+        "capabilities": {
+            "proof": "ancestry",
+            "merge_stderr": True,
+            "env": True,
+            "mask_secrets": True,
+        },
     }
 
 

@@ -61,6 +61,10 @@ class Routes:
                 web.get(one, self._info),
                 web.post(one + "/signals/{signal_id}", self._signal),
                 web.post(one + "/kill", self._kill),
+                web.get("/v1/env", self._env_get),
+                web.put("/v1/env", self._env_set),
+                web.patch("/v1/env", self._env_update),
+                web.delete("/v1/env", self._env_delete),
                 web.get("/v1/statistics", self._statistics),
             ]
         )
@@ -105,6 +109,18 @@ class Routes:
     async def _kill(self, request: web.Request) -> web.Response:
         params = {**await _params(request), **request.match_info}
         return json_response(await self._calls.call("kill", params))
+
+    async def _env_get(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call("env_get", {}))
+
+    async def _env_set(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call("env_set", await _params(request)))
+
+    async def _env_update(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call("env_update", await _params(request)))
+
+    async def _env_delete(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call("env_delete", dict(request.query)))
 
     async def _statistics(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call("statistics", {}))

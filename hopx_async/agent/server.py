@@ -25,8 +25,10 @@ from hopx_async.agent.calls import Calls
 from hopx_async.agent.channel import Channel
 from hopx_async.agent.config import Config
 from hopx_async.agent.dialect.routes import Dialect
+from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.follow import Followers
-from hopx_async.agent.guard import Guard, error_response
+from hopx_async.agent.front import Full, Handler
+from hopx_async.agent.guard import Guard
 from hopx_async.agent.keeper_link import KeeperLink
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
 from hopx_async.agent.loading import load
@@ -36,7 +38,6 @@ from hopx_async.agent.privacy import become_unreadable
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
 from hopx_async.agent.tokens import verifier
-from hopx_async.errors import ApiError
 from hopx_async.protocol import wire
 
 __all__ = ["Agent", "Config", "main"]
@@ -56,39 +57,6 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class _RootLine(msgspec.Struct, frozen=True):
     op: str
     n: int = 0
-
-
-class _Handler(web.RequestHandler):
-    """aiohttp's protocol; says in JSON, too, what is wrong with bytes that are no request.
-
-    It logs nothing of them: a header may hold a secret.
-    """
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        response = error_response(ApiError(_reason(status), status=status))
-        response.force_close()
-        return response
-
-
-class _Full(asyncio.Protocol):
-    """What a connection too many gets."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        error = ApiError(f"{_MAX_SOCKETS} connections are open, more are not taken", status=503)
-        body = msgspec.json.encode({"error": wire.error_to_dict(error)})
-        head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        transport.write(head.encode() + body)
-        transport.close()
 
 
 class Agent:
@@ -111,9 +79,11 @@ class Agent:
         self._board = Board()
         self._keeper = KeeperLink(self._board, self._news, self._keeper_ended)
         self._logs = Logs(state_dir / "logs", self._board, lambda fetched: self._ring((fetched,)))
+        self._environment = SandboxEnvironment(state_dir)
         self._starts = Starts(
             self._board,
             self._keeper,
+            self._environment,
             state_dir=state_dir,
             secret=bytes.fromhex(config.secret),
             workspace=config.workspace,
@@ -123,8 +93,9 @@ class Agent:
             self._board,
             self._keeper,
             self._starts,
-            self._statistics,
-            config.sandbox_id,
+            self._environment,
+            statistics=self._statistics,
+            sandbox_id=config.sandbox_id,
             place=config.place,
         )
         self._followers = Followers(self._logs)
@@ -158,6 +129,7 @@ class Agent:
         state_dir = Path(self._config.state_dir)
         commands = await asyncio.to_thread(load, state_dir, snapshot.commands, snapshot.index_bytes)
         self._board.fill(commands)
+        await asyncio.to_thread(self._environment.load)
         self.ready = True
         self._keeper.go_on()
 
@@ -170,6 +142,7 @@ class Agent:
         await self._dialect.aclose()
         await self._runner.cleanup()
         await self._starts.aclose()
+        await self._environment.aclose()
         self._keeper.close()
         self._logs.close()
 
@@ -195,9 +168,9 @@ class Agent:
         server = self._runner.server
         assert server is not None
         if len(server.connections) >= _MAX_SOCKETS:
-            return _Full()
+            return Full(_MAX_SOCKETS)
         # A compressed body would grow behind the bound on bodies.
-        return _Handler(
+        return Handler(
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # documented: None turns it off
@@ -238,10 +211,6 @@ def _verifier(config: Config) -> Callable[[str], None] | None:
     if config.token_secret is None:
         return None
     return verifier(config.token_secret, config.sandbox_id)
-
-
-def _reason(status: int) -> str:
-    return "a fault of the agent" if status >= 500 else "this is no request, or a header too long"
 
 
 class _Process:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from hopx_async.agent.board import Board, Command
+from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keeper_link import KeeperLink, Refusal, spawn_error
 from hopx_async.agent.loading import read_log
 from hopx_async.errors import AgentFault, ConflictError, RateLimited
@@ -41,7 +42,7 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         InvalidArgument: If something in it breaks a rule.
     """
     refuse(lifecycle.problem_with_spec(params))
-    timeout = params.get("timeout")
+    timeout, masked = params.get("timeout"), params.get("mask_secrets", False)
     return {
         "process_id": params["process_id"],
         "command": params["command"],
@@ -51,6 +52,8 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         "name": params.get("name"),
         "tags": params.get("tags") or {},
         "merge_stderr": params.get("merge_stderr", False),
+        "mask_secrets": masked,
+        "secrets": sorted({*(params.get("secrets") or ())}) if masked else [],
     }
 
 
@@ -68,6 +71,7 @@ class Starts:
     Args:
         board: The commands that are known.
         keeper: Starts the others.
+        environment: The sandbox's own variables, between *base_env* and a command's own.
         state_dir: Where logs are read when an id is claimed and unknown.
         secret: Key of the digests.
         workspace: Absolute path that a relative ``working_dir`` is relative to.
@@ -78,6 +82,7 @@ class Starts:
         self,
         board: Board,
         keeper: KeeperLink,
+        environment: SandboxEnvironment,
         *,
         state_dir: Path,
         secret: bytes,
@@ -86,6 +91,7 @@ class Starts:
     ) -> None:
         self._board = board
         self._keeper = keeper
+        self._sandbox_env = environment
         self._state_dir = state_dir
         self._secret = secret
         self._workspace = Path(workspace)
@@ -139,7 +145,10 @@ class Starts:
         public = _public_spec(spec, digest)
         working_dir = str(self._workspace / (spec["working_dir"] or ""))
         try:
-            answer = await self._keeper.start(public, self._environment(spec["env"]), working_dir)
+            mask = self._sandbox_env.variables.to_mask(spec)
+            answer = await self._keeper.start(
+                public, self._environment(spec["env"]), working_dir, mask
+            )
         except Refusal as refusal:
             if refusal.code != "conflict_claimed":
                 raise refusal.error(process_id) from None
@@ -152,7 +161,7 @@ class Starts:
         return same_again(known, digest)
 
     def _environment(self, own: Mapping[str, str | None]) -> dict[str, str]:
-        merged: dict[str, str | None] = {**self._base_env, **own}
+        merged = {**self._base_env, **self._sandbox_env.variables.values, **own}
         return {name: value for name, value in merged.items() if value is not None}
 
     async def _claimed(self, process_id: str) -> Command:
@@ -188,7 +197,7 @@ def _conflict(process_id: str) -> ConflictError:
 
 
 def _public_spec(spec: Mapping[str, Any], digest: str) -> bytes:
-    public = {name: value for name, value in spec.items() if name != "env"}
+    public = {name: value for name, value in spec.items() if name not in {"env", "secrets"}}
     public["env_names"] = sorted(spec["env"])
     public["spec_digest"] = digest
     public["created_at"] = time.time()

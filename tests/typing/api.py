@@ -35,6 +35,11 @@ async def doors() -> None:
         assert_type(sandbox, hopx.Sandbox)
         assert_type(sandbox.commands, hopx.Commands)
         assert_type(sandbox.sandbox_id, str)
+        assert_type(sandbox.env, hopx.Environment)
+        assert_type(await sandbox.env.get_all(), dict[str, str | None])
+        assert_type(await sandbox.env.set({"A": "1", "B": None, "C": hopx.Secret("c")}), None)
+        assert_type(await sandbox.env.update({"A": "1"}), None)
+        assert_type(await sandbox.env.delete("A"), None)
         assert_type(sandbox.capabilities, hopx.Capabilities)
         assert_type(await sandbox.statistics(), dict[str, Any])
         assert_type(await sandbox.list_processes(), list[hopx.CommandInfo])
@@ -49,6 +54,9 @@ async def starting(commands: hopx.Commands) -> None:
     """start and run take a text or a sequence, and give a handle and a result."""
     argv: Sequence[str] = ["echo", "a"]
     env: Mapping[str, str | None] = {"KEEP": "1", "DROP": None}
+    secret: Mapping[str, hopx.Secret] = {"KEY": hopx.Secret("geheim")}
+    assert_type(secret["KEY"].reveal(), str)
+    assert_type(await commands.start(argv, env=secret, mask_secrets=True), hopx.CommandHandle)
     assert_type(commands.start("true"), hopx.Opening[hopx.CommandHandle])
     assert_type(await commands.start(argv, env=env, timeout=1), hopx.CommandHandle)
     assert_type(await commands.start(("a",), working_dir=Path()), hopx.CommandHandle)
