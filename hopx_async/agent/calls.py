@@ -40,6 +40,7 @@ class Calls:
         environment: The sandbox's own variables.
         statistics: Returns figures of everything else.
         sandbox_id: What `hello` says.
+        place: What its capabilities say of where it runs.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Calls:
         *,
         statistics: Callable[[], Mapping[str, Any]],
         sandbox_id: str,
+        place: Mapping[str, Any],
     ) -> None:
         self._board = board
         self._keeper = keeper
@@ -58,6 +60,7 @@ class Calls:
         self._environment = environment
         self._statistics = statistics
         self._sandbox_id = sandbox_id
+        self._place = place
         self._methods: dict[str, Callable[[_Params], Awaitable[_Params]]] = {
             "hello": self._hello,
             "start": self._start,
@@ -71,6 +74,12 @@ class Calls:
             "env_delete": self._environment.delete,
             "statistics": self._figures,
         }
+
+    def facts(self) -> _Params:
+        """Return what this agent is and can do, and where it runs."""
+        known = facts()
+        known["capabilities"].update(self._place)
+        return known
 
     async def call(self, method: str, params: _Params) -> _Params:
         """Carry out one method. Cancelling it is safe: what was begun goes on.
@@ -148,7 +157,7 @@ class Calls:
 
     async def _hello(self, params: _Params) -> _Params:
         _check_names(params)
-        return {**facts(), "sandbox_id": self._sandbox_id}
+        return {**self.facts(), "sandbox_id": self._sandbox_id}
 
     async def _figures(self, params: _Params) -> _Params:
         _check_names(params)

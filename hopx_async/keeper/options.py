@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-__all__ = ["Options", "RootError", "default_env", "parse_arguments", "read_config"]
+__all__ = ["ISOLATION", "Options", "RootError", "default_env", "parse_arguments", "read_config"]
 
 # What a parent may say in its first line, and what it must be.
 _CONFIG: dict[str, type | tuple[type, ...]] = {
@@ -28,8 +28,13 @@ _CONFIG: dict[str, type | tuple[type, ...]] = {
     "allow_hosts": list,
     "detached": bool,
     "ephemeral": str,
+    "isolation": str,
+    "internet_access": bool,
     "token_secret": str,
 }
+#: What may be asked for.
+ISOLATION = ("none", "namespace", "auto")
+_ISOLATION_RULE = "one of none, namespace, auto"
 _MAX_PORT = 65535
 _MAX_CONFIG = 4 * 1024 * 1024
 
@@ -60,6 +65,11 @@ class Options:
     Attributes:
         detached: Whether the root goes on when its parent has gone.
         ephemeral: A directory to remove at the end, None for none.
+        isolation: One of `ISOLATION`; ``auto`` until it is known what can be had.
+        isolation_missing: Why ``auto`` became ``none``; "" if it did not.
+        luggage_fd: What the root brings along when it goes on inside of namespaces.
+        watcher_fd: Inside, a descriptor of the process outside that waits for the root.
+        outer_pid: Inside, the root's pid outside.
         token_secret: Key of a control plane's tokens, None if there is none.
     """
 
@@ -79,6 +89,12 @@ class Options:
         self.sandbox_id: str | None = None
         self.detached = False
         self.ephemeral: str | None = None
+        self.isolation = "none"
+        self.isolation_missing = ""
+        self.internet_access = True
+        self.luggage_fd: int | None = None
+        self.watcher_fd: int | None = None
+        self.outer_pid: int | None = None
         self.token_secret: str | None = None
 
     def take_config(self, line: bytes) -> None:
@@ -114,6 +130,9 @@ class Options:
         _require(self.segment_bytes >= least, "segment_bytes", self.segment_bytes, f"{least} up")
         drain_time = self.drain_time
         _require(0 <= drain_time < math.inf, "drain_time", drain_time, "seconds, 0 or more")
+        _require(self.isolation in ISOLATION, "isolation", self.isolation, _ISOLATION_RULE)
+        fenced = self.internet_access or self.isolation != "none"
+        _require(fenced, "internet_access", False, "to forbid it needs isolation")
         problem = lifecycle.problem_with_grace(self.grace)
         if problem is None and self.sandbox_id is not None:
             problem = lifecycle.problem_with_id(self.sandbox_id)
@@ -142,7 +161,10 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     add = parser.add_argument
     add("--host", help="address to listen on (127.0.0.1)")
     add("--port", type=int, help="port to listen on (0: any that is free)")
-    add("--state-dir", help="directory of logs and token", required=True)
+    add("--state-dir", help="directory of logs and token")
+    add("--isolation", help="none, namespace or auto: what commands see of this host (none)")
+    add("--no-internet", dest="internet_access", action="store_false", help="no network inside")
+    add("--luggage-fd", type=int, help=argparse.SUPPRESS)
     add("--workspace", help="directory that commands run in (STATE_DIR/workspace)")
     add("--announce", action="store_true", help="print url and token as JSON when ready")
     add("--parent-fd", type=int, help="pipe from the parent; its end ends the agent")

@@ -30,6 +30,7 @@ async def doors() -> None:
     assert_type(hopx.local(), hopx.Opening[hopx.Sandbox])
     assert_type(await hopx.local(workspace=Path(), inherit_env=["CUDA_*"]), hopx.Sandbox)
     assert_type(await hopx.local(state_dir="state", detached=True, grace=1), hopx.Sandbox)
+    assert_type(await hopx.local(isolation="auto", internet_access=False), hopx.Sandbox)
     assert_type(await hopx.remote("http://127.0.0.1:1", token="t"), hopx.Sandbox)
     async with hopx.local() as sandbox:
         assert_type(sandbox, hopx.Sandbox)
