@@ -41,6 +41,7 @@ class Calls:
         environment: The sandbox's own variables.
         statistics: Returns figures of everything else.
         sandbox_id: What `hello` says.
+        place: What its capabilities say of where it runs.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Calls:
         *,
         statistics: Callable[[], Mapping[str, Any]],
         sandbox_id: str,
+        place: Mapping[str, Any],
     ) -> None:
         self._board = board
         self._keepers = keepers
@@ -59,6 +61,7 @@ class Calls:
         self._environment = environment
         self._statistics = statistics
         self._sandbox_id = sandbox_id
+        self._place = place
         self._methods: dict[str, Callable[[_Params], Awaitable[_Params]]] = {
             "hello": self._hello,
             "start": self._start,
@@ -72,6 +75,12 @@ class Calls:
             "env_delete": self._environment.delete,
             "statistics": self._figures,
         }
+
+    def facts(self) -> _Params:
+        """Return what this agent is and can do, and where it runs."""
+        known = facts()
+        known["capabilities"].update(self._place)
+        return known
 
     async def call(self, method: str, params: _Params) -> _Params:
         """Carry out one method. Cancelling it is safe: what was begun goes on.
@@ -154,7 +163,7 @@ class Calls:
 
     async def _hello(self, params: _Params) -> _Params:
         _check_names(params)
-        return {**facts(), "sandbox_id": self._sandbox_id}
+        return {**self.facts(), "sandbox_id": self._sandbox_id}
 
     async def _figures(self, params: _Params) -> _Params:
         _check_names(params)

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from hopx_async.agent.board import Board
 from hopx_async.agent.calls import Calls
+from hopx_async.agent.config import Config
 from hopx_async.agent.dialect.routes import Dialect
 from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.follow import Followers
@@ -32,6 +33,7 @@ from hopx_async.agent.keepers import KeeperFacts, Keepers
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
 from hopx_async.agent.logs import Logs
 from hopx_async.agent.poll_route import Sessions
+from hopx_async.agent.privacy import become_unreadable
 from hopx_async.agent.root_link import RootLink
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
@@ -48,38 +50,6 @@ _IDLE_TIME = 75.0
 # Requests under way at a stop have this many seconds.
 _SHUTDOWN_TIME = 0.5
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class Config(msgspec.Struct, frozen=True):
-    """What the root tells its agent.
-
-    Attributes:
-        sandbox_id: The sandbox.
-        workspace: Absolute path in which commands run.
-        base_env: Environment that commands start from.
-        state_dir: Where logs and index are.
-        token: What clients must show.
-        secret: Key of the spec digests, as hex.
-        url_host: Host name or address in the agent's url.
-        port: Port in it.
-        allow_hosts: Further hosts that are served.
-        keepers: Those there are; nothing is served before each has told of its commands.
-        keeper_commands: Live commands that one of them takes.
-        token_secret: Key of the control plane's tokens, as hex; None if none are taken.
-    """
-
-    sandbox_id: str
-    workspace: str
-    state_dir: str
-    token: str
-    secret: str
-    port: int
-    keepers: list[KeeperFacts]
-    keeper_commands: int
-    base_env: dict[str, str] = {}
-    url_host: str = "127.0.0.1"
-    allow_hosts: list[str] = []
-    token_secret: str | None = None
 
 
 class _RootLine(msgspec.Struct, frozen=True):
@@ -133,6 +103,7 @@ class Agent:
             self._environment,
             statistics=self._statistics,
             sandbox_id=config.sandbox_id,
+            place=config.place,
         )
         self._followers = Followers(self._logs)
         self._dialect = Dialect(
@@ -315,7 +286,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hopx_async.agent.server")
     for name in ("--listen-fd", "--root-fd"):
         parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--state-fd", type=int)
     options = parser.parse_args(argv)
+    if options.state_fd is not None:
+        # Inside of namespaces the state directory is this descriptor; commands shall not have it.
+        os.set_inheritable(options.state_fd, False)
+        become_unreadable()
     fds = (options.listen_fd, options.root_fd)
     sockets = [socket.socket(fileno=fd) for fd in fds]
 
