@@ -160,6 +160,7 @@ class CommandInfo:
         timeout: Its time limit in seconds, None for none.
         env_names: The names of the variables it was given; values are never shown.
         merge_stderr: Whether stderr went where stdout went.
+        mask_secrets: Whether secrets are masked in its output.
         pid: The leader's pid on the far side, None if it never started.
         started_at: Unix time of its start, None if it never started.
         exit: How it ended, None while it runs.
@@ -175,6 +176,7 @@ class CommandInfo:
     timeout: float | None = None
     env_names: tuple[str, ...] = ()
     merge_stderr: bool = False
+    mask_secrets: bool = False
     pid: int | None = None
     started_at: float | None = None
     exit: Exit | None = None
@@ -196,6 +198,7 @@ class CommandInfo:
             timeout=spec.get("timeout"),
             env_names=tuple(spec.get("env_names") or ()),
             merge_stderr=bool(spec.get("merge_stderr")),
+            mask_secrets=bool(spec.get("mask_secrets")),
             pid=value.get("pid"),
             started_at=value.get("started_at"),
             exit=known,
@@ -299,9 +302,18 @@ class Capabilities:
         version: The far side's version.
         proof: By which means a kill is proven: ``"cgroup"``, ``"namespace"`` or ``"ancestry"``.
         merge_stderr: Whether one pipe for both streams can be asked for.
+        isolation: What surrounds the commands: ``"none"``, or ``"namespace"`` for namespaces of
+            their own.
+        internet_access: Whether they have the network of the host.
+        env: Whether the sandbox keeps variables of its own: ``sandbox.env``.
+        mask_secrets: Whether it can mask secrets in the output of commands.
     """
 
     agent: str
     version: str
     proof: str = "ancestry"
     merge_stderr: bool = True
+    isolation: str = "none"
+    internet_access: bool = True
+    env: bool = False
+    mask_secrets: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 
 from hopx_async import __version__
 from hopx_async.agent.board import Board
+from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keeper_link import Refusal
 from hopx_async.agent.keepers import Keepers
 from hopx_async.agent.starts import Starts
@@ -37,8 +38,10 @@ class Calls:
         board: The commands that are known.
         keepers: Carry out signals and kills.
         starts: Carries out starts.
+        environment: The sandbox's own variables.
         statistics: Returns figures of everything else.
         sandbox_id: What `hello` says.
+        place: What its capabilities say of where it runs.
     """
 
     def __init__(
@@ -46,14 +49,19 @@ class Calls:
         board: Board,
         keepers: Keepers,
         starts: Starts,
+        environment: SandboxEnvironment,
+        *,
         statistics: Callable[[], Mapping[str, Any]],
         sandbox_id: str,
+        place: Mapping[str, Any],
     ) -> None:
         self._board = board
         self._keepers = keepers
         self._starts = starts
+        self._environment = environment
         self._statistics = statistics
         self._sandbox_id = sandbox_id
+        self._place = place
         self._methods: dict[str, Callable[[_Params], Awaitable[_Params]]] = {
             "hello": self._hello,
             "start": self._start,
@@ -61,8 +69,18 @@ class Calls:
             "list": self._list,
             "signal": self._signal,
             "kill": self._kill,
+            "env_get": self._environment.get,
+            "env_set": self._environment.set,
+            "env_update": self._environment.update,
+            "env_delete": self._environment.delete,
             "statistics": self._figures,
         }
+
+    def facts(self) -> _Params:
+        """Return what this agent is and can do, and where it runs."""
+        known = facts()
+        known["capabilities"].update(self._place)
+        return known
 
     async def call(self, method: str, params: _Params) -> _Params:
         """Carry out one method. Cancelling it is safe: what was begun goes on.
@@ -145,7 +163,7 @@ class Calls:
 
     async def _hello(self, params: _Params) -> _Params:
         _check_names(params)
-        return {**facts(), "sandbox_id": self._sandbox_id}
+        return {**self.facts(), "sandbox_id": self._sandbox_id}
 
     async def _figures(self, params: _Params) -> _Params:
         _check_names(params)
@@ -159,7 +177,12 @@ def facts() -> dict[str, Any]:
         "agent": "hopx_async",
         "version": __version__,
         "link_version": wire.LINK_VERSION,
-        "capabilities": {"proof": "ancestry", "merge_stderr": True},
+        "capabilities": {
+            "proof": "ancestry",
+            "merge_stderr": True,
+            "env": True,
+            "mask_secrets": True,
+        },
     }
 
 

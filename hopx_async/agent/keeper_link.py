@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -160,10 +160,15 @@ class KeeperLink:
 
     # Requests. Cancelling one is safe: what was sent is carried out, its answer dropped.
 
-    async def start(self, public: bytes, env: dict[str, str], working_dir: str) -> Answer:
-        """Start a command; *public* is its public spec as JSON."""
+    async def start(
+        self, public: bytes, env: dict[str, str], working_dir: str, mask: Sequence[str] = ()
+    ) -> Answer:
+        """Start a command; *public* is its public spec as JSON, *mask* what its output hides."""
+        more = {"mask": mask} if mask else {}
         spec = msgspec.Raw(public)
-        return await self._request(op="start", public=spec, env=env, working_dir=working_dir)
+        return await self._request(
+            op="start", public=spec, env=env, working_dir=working_dir, **more
+        )
 
     async def signal(self, process_id: str, signal_id: str, name: str, cause: str | None) -> Answer:
         """Send a signal to a command's leader and its group, once per *signal_id*."""

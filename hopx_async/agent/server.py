@@ -23,15 +23,21 @@ from aiohttp import web
 
 from hopx_async.agent.board import Board
 from hopx_async.agent.calls import Calls
-from hopx_async.agent.guard import Guard, error_response
+from hopx_async.agent.config import Config
+from hopx_async.agent.dialect.routes import Dialect
+from hopx_async.agent.environment import SandboxEnvironment
+from hopx_async.agent.follow import Followers
+from hopx_async.agent.front import Full, Handler
+from hopx_async.agent.guard import Guard
 from hopx_async.agent.keepers import KeeperFacts, Keepers
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
 from hopx_async.agent.logs import Logs
 from hopx_async.agent.poll_route import Sessions
+from hopx_async.agent.privacy import become_unreadable
 from hopx_async.agent.root_link import RootLink
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
-from hopx_async.errors import ApiError
+from hopx_async.agent.tokens import verifier
 from hopx_async.protocol import wire
 
 __all__ = ["Agent", "Config", "main"]
@@ -46,74 +52,11 @@ _SHUTDOWN_TIME = 0.5
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Config(msgspec.Struct, frozen=True):
-    """What the root tells its agent.
-
-    Attributes:
-        sandbox_id: The sandbox.
-        workspace: Absolute path in which commands run.
-        base_env: Environment that commands start from.
-        state_dir: Where logs and index are.
-        token: What clients must show.
-        secret: Key of the spec digests, as hex.
-        url_host: Host name or address in the agent's url.
-        port: Port in it.
-        allow_hosts: Further hosts that are served.
-        keepers: Those there are; nothing is served before each has told of its commands.
-        keeper_commands: Live commands that one of them takes.
-    """
-
-    sandbox_id: str
-    workspace: str
-    state_dir: str
-    token: str
-    secret: str
-    port: int
-    keepers: list[KeeperFacts]
-    keeper_commands: int
-    base_env: dict[str, str] = {}
-    url_host: str = "127.0.0.1"
-    allow_hosts: list[str] = []
-
-
 class _RootLine(msgspec.Struct, frozen=True):
     op: str
     n: int = 0
     number: int = 0
     keepers: list[KeeperFacts] = []
-
-
-class _Handler(web.RequestHandler):
-    """aiohttp's protocol; says in JSON, too, what is wrong with bytes that are no request.
-
-    It logs nothing of them: a header may hold a secret.
-    """
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        response = error_response(ApiError(_reason(status), status=status))
-        response.force_close()
-        return response
-
-
-class _Full(asyncio.Protocol):
-    """What a connection too many gets."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        error = ApiError(f"{_MAX_SOCKETS} connections are open, more are not taken", status=503)
-        body = msgspec.json.encode({"error": wire.error_to_dict(error)})
-        head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        transport.write(head.encode() + body)
-        transport.close()
 
 
 class Agent:
@@ -143,15 +86,35 @@ class Agent:
         )
         self.keepers.know(config.keepers)
         self._logs = Logs(state_dir / "logs", self._board, lambda fetched: self._ring((fetched,)))
+        self._environment = SandboxEnvironment(state_dir)
         self._starts = Starts(
             self._board,
             self.keepers,
+            self._environment,
             state_dir=state_dir,
             secret=bytes.fromhex(config.secret),
             workspace=config.workspace,
             base_env=config.base_env,
         )
-        calls = Calls(self._board, self.keepers, self._starts, self._statistics, config.sandbox_id)
+        calls = Calls(
+            self._board,
+            self.keepers,
+            self._starts,
+            self._environment,
+            statistics=self._statistics,
+            sandbox_id=config.sandbox_id,
+            place=config.place,
+        )
+        self._followers = Followers(self._logs)
+        self._dialect = Dialect(
+            self._board,
+            self._starts,
+            calls,
+            self._followers,
+            workspace=config.workspace,
+            base_env=config.base_env,
+            sandbox_id=config.sandbox_id,
+        )
         self._connections = Connections(calls, self._logs, config.sandbox_id)
         self._sessions = Sessions(calls, self._logs, config.sandbox_id)
         self._runner = web.AppRunner(
@@ -170,6 +133,7 @@ class Agent:
             self._protocol, sock=listen, backlog=_BACKLOG
         )
         await asyncio.shield(self.keepers.ready)
+        await asyncio.to_thread(self._environment.load)
         self.ready = True
 
     async def aclose(self) -> None:
@@ -178,8 +142,10 @@ class Agent:
             self._server.close()
         await self._sessions.close()
         await self._connections.close()
+        await self._dialect.aclose()
         await self._runner.cleanup()
         await self._starts.aclose()
+        await self._environment.aclose()
         await self.keepers.aclose()
         self._logs.close()
 
@@ -190,18 +156,24 @@ class Agent:
             port=self._config.port,
             allow_hosts=self._config.allow_hosts,
             ready=lambda: self.ready,
+            verify=_verifier(self._config),
         )
-        app = web.Application(middlewares=[guard.middleware()], client_max_size=wire.MAX_CALL_BYTES)
-        Routes(calls, self._connections, self._sessions, lambda: self.ready).add_to(app)
+        app = web.Application(
+            middlewares=[self._dialect.figures.middleware(), guard.middleware()],
+            client_max_size=wire.MAX_CALL_BYTES,
+        )
+        system = self._dialect.system
+        Routes(calls, self._connections, self._sessions, lambda: self.ready, system).add_to(app)
+        self._dialect.add_to(app)
         return app
 
     def _protocol(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None
         if len(server.connections) >= _MAX_SOCKETS:
-            return _Full()
+            return Full(_MAX_SOCKETS)
         # A compressed body would grow behind the bound on bodies.
-        return _Handler(
+        return Handler(
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # documented: None turns it off
@@ -217,6 +189,7 @@ class Agent:
     def _ring(self, process_ids: Collection[str]) -> None:
         self._connections.news(process_ids)
         self._sessions.news(process_ids)
+        self._followers.news(process_ids)
 
     def _statistics(self) -> dict[str, Any]:
         resident = int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
@@ -234,8 +207,10 @@ class Agent:
         }
 
 
-def _reason(status: int) -> str:
-    return "a fault of the agent" if status >= 500 else "this is no request, or a header too long"
+def _verifier(config: Config) -> Callable[[str], None] | None:
+    if config.token_secret is None:
+        return None
+    return verifier(config.token_secret, config.sandbox_id)
 
 
 class _Process:
@@ -311,7 +286,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m hopx_async.agent.server")
     for name in ("--listen-fd", "--root-fd"):
         parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--state-fd", type=int)
     options = parser.parse_args(argv)
+    if options.state_fd is not None:
+        # Inside of namespaces the state directory is this descriptor; commands shall not have it.
+        os.set_inheritable(options.state_fd, False)
+        become_unreadable()
     fds = (options.listen_fd, options.root_fd)
     sockets = [socket.socket(fileno=fd) for fd in fds]
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from hopx_async.agent.board import Board, Command
+from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keeper_link import Answer, KeeperGone, KeeperLink, Refusal, spawn_error
 from hopx_async.agent.keepers import MAX_LIVE, Keepers
 from hopx_async.agent.loading import read_log
@@ -43,7 +44,7 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         InvalidArgument: If something in it breaks a rule.
     """
     refuse(lifecycle.problem_with_spec(params))
-    timeout = params.get("timeout")
+    timeout, masked = params.get("timeout"), params.get("mask_secrets", False)
     return {
         "process_id": params["process_id"],
         "command": params["command"],
@@ -53,6 +54,8 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         "name": params.get("name"),
         "tags": params.get("tags") or {},
         "merge_stderr": params.get("merge_stderr", False),
+        "mask_secrets": masked,
+        "secrets": sorted({*(params.get("secrets") or ())}) if masked else [],
     }
 
 
@@ -70,6 +73,7 @@ class Starts:
     Args:
         board: The commands that are known.
         keepers: Start the others.
+        environment: The sandbox's own variables, between *base_env* and a command's own.
         state_dir: Where logs are read when an id is claimed and unknown.
         secret: Key of the digests.
         workspace: Absolute path that a relative ``working_dir`` is relative to.
@@ -80,6 +84,7 @@ class Starts:
         self,
         board: Board,
         keepers: Keepers,
+        environment: SandboxEnvironment,
         *,
         state_dir: Path,
         secret: bytes,
@@ -88,6 +93,7 @@ class Starts:
     ) -> None:
         self._board = board
         self._keepers = keepers
+        self._sandbox_env = environment
         self._state_dir = state_dir
         self._secret = secret
         self._workspace = Path(workspace)
@@ -143,10 +149,11 @@ class Starts:
         public = _public_spec(spec, digest)
         working_dir = str(self._workspace / (spec["working_dir"] or ""))
         env = self._environment(spec["env"])
+        mask = self._sandbox_env.variables.to_mask(spec)
         while True:
             async with self._keepers.place() as keeper:
                 try:
-                    answer = await keeper.start(public, env, working_dir)
+                    answer = await keeper.start(public, env, working_dir, mask)
                     return same_again(self._started(process_id, public, answer, keeper), digest)
                 except Refusal as refusal:
                     if refusal.code != "conflict_claimed":
@@ -171,7 +178,7 @@ class Starts:
         return known
 
     def _environment(self, own: Mapping[str, str | None]) -> dict[str, str]:
-        merged: dict[str, str | None] = {**self._base_env, **own}
+        merged = {**self._base_env, **self._sandbox_env.variables.values, **own}
         return {name: value for name, value in merged.items() if value is not None}
 
     async def _claimed(self, process_id: str) -> Command:
@@ -217,7 +224,7 @@ def _conflict(process_id: str) -> ConflictError:
 
 
 def _public_spec(spec: Mapping[str, Any], digest: str) -> bytes:
-    public = {name: value for name, value in spec.items() if name != "env"}
+    public = {name: value for name, value in spec.items() if name not in {"env", "secrets"}}
     public["env_names"] = sorted(spec["env"])
     public["spec_digest"] = digest
     public["created_at"] = time.time()

@@ -9,9 +9,11 @@ import signal
 from hopx_async.keeper import checks
 from hopx_async.keeper.agent_link import AgentLink
 from hopx_async.keeper.channel import compact
-from hopx_async.keeper.command import Command, failed_exit, started_payload
+from hopx_async.keeper.command import Command
+from hopx_async.keeper.exits import failed_exit, started_payload
 from hopx_async.keeper.index import end_line, start_line
 from hopx_async.keeper.log import DiskFullError, Log
+from hopx_async.keeper.mask import Masks
 from hopx_async.keeper.spawn import Spawned, SpawnFailedError, arguments_of
 from hopx_async.protocol import lifecycle, records
 
@@ -191,6 +193,8 @@ class Desk:
         outputs = [(pipe[0], kind) for pipe, kind in zip(pipes, kinds, strict=True)]
         timeout = public.get("timeout")
         self._started(rid, log, spec, spawned, outputs=outputs, timeout=timeout)
+        if "mask" in message:
+            self._keeper.commands[log.process_id].masks = Masks(message["mask"])
 
     def _started(
         self,

@@ -26,7 +26,7 @@ from hopx_async.keeper.recover import recover
 from hopx_async.keeper.scan import EVERYTHING, Scanner
 from hopx_async.keeper.spawn import Spawner
 from hopx_async.keeper.store import RETRY_DELAY, Store, complain
-from hopx_async.keeper.subreaper import become_subreaper
+from hopx_async.keeper.subreaper import become_subreaper, become_unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -255,6 +255,8 @@ def main(arguments: list[str]) -> int:
     """Be the keeper: ``--root-fd N``, and ``--lock-fd N`` of the lock to hold until the end."""
     fds = {name: int(fd) for name, fd in zip(arguments[::2], arguments[1::2], strict=True)}
     proc.seal_descriptors()
+    if "--state-fd" in fds:
+        become_unreadable()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()

@@ -80,7 +80,7 @@ class Keepers:
         host: The root.
         config: What every keeper is told first.
         env: Their environment.
-        lock_fd: The lock that they hold with the root.
+        fds: Descriptors that they inherit, by name: the state directory's lock, for one.
         own: Processes that are never part of a command; keepers are added.
         stalled_after: Seconds without a heartbeat after which a keeper counts as stalled.
         most_restarts: Deaths of one keeper in a minute that are made good.
@@ -93,7 +93,7 @@ class Keepers:
         config: Message,
         *,
         env: Mapping[str, str],
-        lock_fd: int,
+        fds: Mapping[str, int],
         own: set[int],
         stalled_after: float,
         most_restarts: int,
@@ -101,7 +101,7 @@ class Keepers:
         self._loop = loop
         self._config = config
         self._env = env
-        self._lock_fd = lock_fd
+        self._fds = fds
         self._own = own
         self._host = host
         self._stalled_after = stalled_after
@@ -190,7 +190,7 @@ class Keepers:
             return
         ours, its = socket_pair()
         with its:
-            fds = {"root": its.fileno(), "lock": self._lock_fd}
+            fds = {"root": its.fileno(), **self._fds}
             try:
                 place.child = Child(python_module("hopx_async.keeper.keeper"), fds, self._env)
             except OSError as error:
@@ -228,7 +228,7 @@ class Keepers:
         # If either has gone meanwhile, its end is seen to elsewhere.
         with keepers, agents, contextlib.suppress(OSError):
             place.channel.send_with_fd({"op": "agent"}, keepers.fileno())
-            facts = {"op": "keeper", "number": place.number, "pid": place.child.pid}
+            facts: Message = {"op": "keeper", "number": place.number, "pid": place.child.pid}
             self._agent.send_with_fd(facts, agents.fileno())
 
     # What they say.

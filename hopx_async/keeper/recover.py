@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from hopx_async.keeper.channel import compact
-from hopx_async.keeper.command import lost_exit
+from hopx_async.keeper.exits import lost_exit
 from hopx_async.keeper.index import Index, end_line, start_line
 from hopx_async.keeper.log import Log
 from hopx_async.protocol import lifecycle, records

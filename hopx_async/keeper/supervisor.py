@@ -73,7 +73,7 @@ class Root:
             self,
             self._keeper_config(),
             env=self._env,
-            lock_fd=state.lock_fd,
+            fds={"lock": state.lock_fd, **state.fds},
             own=self._own,
             stalled_after=options.stalled_after,
             most_restarts=options.most_restarts,
@@ -109,6 +109,8 @@ class Root:
             os.set_blocking(self._options.parent_fd, False)
             self._loop.add(self._options.parent_fd, self._parent_said)
             self._take_lines(said)
+        if (watcher := self._options.watcher_fd) is not None:
+            self._loop.add(watcher, lambda _events: self._watcher_gone(watcher))
         while self._status is None:
             self._loop.turn()
         self._state.untell()
@@ -134,6 +136,11 @@ class Root:
         # A parent that said how to stop and went must not change its mind by going.
         if not self._stopping and not self._options.detached:
             self._stop(self._options.grace)
+
+    def _watcher_gone(self, fd: int) -> None:
+        # Nobody waits for the root any more; what is outside believes it gone.
+        self._loop.close(fd)
+        self._stop(self._options.grace)
 
     def _take_lines(self, data: bytes) -> None:
         *lines, self._lifeline = (self._lifeline + data).split(b"\n")
@@ -184,7 +191,7 @@ class Root:
             return
         ours, its = socket_pair()
         with its:
-            fds = {"listen": self._sock.fileno(), "root": its.fileno()}
+            fds = {"listen": self._sock.fileno(), "root": its.fileno(), **self._state.fds}
             self._agent = Child(self._agent_command, fds, self._env)
         self._own.add(self._agent.pid)
         self._heard = time.monotonic()
@@ -206,9 +213,12 @@ class Root:
             "url_host": url_host(options.host),
             "port": self._sock.getsockname()[1],
             "allow_hosts": options.allow_hosts,
+            "token_secret": options.token_secret,
             "retention_bytes": options.retention_bytes,
             "keepers": self._keepers.table,
             "keeper_commands": options.keeper_commands,
+            "isolation": options.isolation,
+            "internet_access": options.internet_access,
         }
 
     def _from_agent(self, message: Message) -> None:
@@ -226,13 +236,15 @@ class Root:
 
     def _announce(self) -> None:
         url = f"http://{url_host(self._options.host)}:{self._sock.getsockname()[1]}"
-        self._state.tell(url)
+        pid = self._options.outer_pid or os.getpid()
+        self._state.tell(url, pid)
         if self._options.announce:
             agent_pid = self._agent.pid if self._agent is not None else None
-            facts = {"url": url, "token": self._state.token, "pid": os.getpid()}
-            say(json.dumps({**facts, "agent_pid": agent_pid}))
+            facts = {"url": url, "token": self._state.token, "pid": pid, "agent_pid": agent_pid}
+            missing = self._options.isolation_missing
+            say(json.dumps({**facts, **({"isolation_missing": missing} if missing else {})}))
         else:
-            say(f"hopx_async agent at {url}, token in {self._state.file('token')}")
+            say(f"hopx_async agent at {url}, token in {self._options.state_dir}/token")
 
     def _agent_let_go(self) -> None:
         # It closed its channel, hence it is ending, or does not keep the agreement.

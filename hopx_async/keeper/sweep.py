@@ -86,7 +86,8 @@ def strangers(nonce: str, marks: Container[int]) -> list[tuple[int, int, str]]:
     found: list[tuple[int, int, str]] = []
     for pid in proc.pids():
         ours = any(entry.startswith(f"{nonce}/") for entry in proc.read_scopes(pid))
-        if ours or proc.read_mark(pid) in marks:
+        mark = proc.read_mark(pid)
+        if ours or (mark is not None and mark in marks):
             stat = proc.read_stat(pid)
             if stat is not None and not stat.dead and _is_stranger(stat):
                 found.append((pid, stat.start_ticks, stat.name))

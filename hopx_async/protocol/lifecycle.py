@@ -15,19 +15,25 @@ import sys
 
 from hopx_async.protocol import records
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = [
     "CLAIMED",
     "DRAIN_TIME",
     "EMPTY",
     "ENDED",
     "GRACE",
+    "HIDDEN",
     "ID_RULE",
     "KEEP_COMMANDS",
     "KEEP_SECONDS",
-    "LifecycleError",
+    "MAX_SECRETS",
+    "MAX_SECRET_BYTES",
     "MAX_TEXT_BYTES",
     "MAX_TOMBSTONES",
-    "Problem",
+    "MIN_SECRET_BYTES",
     "REASONS",
     "RUNNING",
     "SIGNAL_NAMES",
@@ -35,9 +41,13 @@ __all__ = [
     "TABLE",
     "TAIL_BYTES",
     "TOMBSTONE_SECONDS",
+    "LifecycleError",
+    "Problem",
     "advance",
+    "problem_with_env",
     "problem_with_grace",
     "problem_with_id",
+    "problem_with_secrets",
     "problem_with_spec",
     "reason_for",
     "status_of",
@@ -75,6 +85,12 @@ GRACE = 5.0
 TAIL_BYTES = 4096
 #: One argument longer than this is refused by ``execve`` (MAX_ARG_STRLEN), with its NUL.
 MAX_TEXT_BYTES = 128 * 1024 - 1
+#: A shorter secret is found in output by chance, and its mask would tell where it is not.
+MIN_SECRET_BYTES = 6
+#: A longer secret would make looking for it dear; a large private key has half of it.
+MAX_SECRET_BYTES = 8 * 1024
+#: Output is searched for each of them.
+MAX_SECRETS = 64
 
 REASONS = (
     "exited",
@@ -100,10 +116,15 @@ SIGNAL_NAMES = frozenset(
 ID_RULE = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _ID = re.compile(ID_RULE)
 _SPEC_KEYS = frozenset(
-    ("process_id", "command", "env", "working_dir", "timeout", "name", "tags", "merge_stderr")
+    (
+        *("process_id", "command", "env", "working_dir", "timeout", "name", "tags"),
+        *("merge_stderr", "mask_secrets", "secrets"),
+    )
 )
 
 
+#: Stands where a value is not to be seen.
+HIDDEN = "(not shown)"
 # Characters of a wrong value that a sentence shows.
 _SHOWN = 100
 
@@ -197,11 +218,12 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
     return (
         problem_with_id(spec.get("process_id"))
         or _problem_with_command(spec.get("command"))
-        or _problem_with_env(spec.get("env"))
+        or problem_with_env(spec.get("env"))
         or _problem_with_dir(spec.get("working_dir"))
         or _problem_with_timeout(spec.get("timeout"))
         or _problem_with_labels(spec.get("name"), spec.get("tags"))
         or _problem_with_flag("merge_stderr", spec.get("merge_stderr", False))
+        or _problem_with_masking(spec)
     )
 
 
@@ -236,25 +258,44 @@ def _problem_with_text(parameter: str, text: object, *, empty: str | None) -> Pr
     return None
 
 
-def _problem_with_env(env: object) -> Problem | None:
+def problem_with_env(env: object, parameter: str = "env") -> Problem | None:
+    """Return what is wrong with variables, names to texts or None, without showing a value."""
     if env is None:
         return None
     if not isinstance(env, dict):
-        return Problem("env", type(env), "it maps names to texts, None unsets")
+        return Problem(parameter, type(env), "it maps names to texts, None unsets")
     for name, value in env.items():
-        problem = _problem_with_text("env", name, empty="a name is not empty")
+        problem = _problem_with_text(parameter, name, empty="a name is not empty")
         if problem is not None:
             return problem
         if "=" in name:
-            return Problem("env", name, "a name has no '='")
+            return Problem(parameter, name, "a name has no '='")
         # Values are secrets: what is wrong is told without showing them.
         if value is None:
             continue
-        if _problem_with_text("env", value, empty=None) is not None or (
+        if _problem_with_text(parameter, value, empty=None) is not None or (
             len(name) + len(value.encode()) >= MAX_TEXT_BYTES
         ):
             rule = f"a value is a text without NUL, at most {MAX_TEXT_BYTES} bytes with its name"
-            return Problem(f"env[{name!r}]", "(not shown)", rule)
+            return Problem(f"{parameter}[{name!r}]", HIDDEN, rule)
+    return None
+
+
+def problem_with_secrets(
+    env: Mapping[str, object], names: object, parameter: str = "env"
+) -> Problem | None:
+    """Return what is wrong with the *names* of variables that can be masked in output."""
+    if not isinstance(names, (list, tuple)):
+        return Problem("secrets", type(names), "a list of names")
+    if len(names) > MAX_SECRETS:
+        return Problem("secrets", len(names), f"at most {MAX_SECRETS}")
+    for name in names:
+        value = env.get(name) if isinstance(name, str) else None
+        if not isinstance(value, str):
+            return Problem("secrets", name, "the name of a variable with a text")
+        if not MIN_SECRET_BYTES <= len(value.encode()) <= MAX_SECRET_BYTES:
+            rule = f"a secret that is masked has {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes"
+            return Problem(f"{parameter}[{name!r}]", HIDDEN, rule)
     return None
 
 
@@ -283,6 +324,15 @@ def _problem_with_labels(name: object, tags: object) -> Problem | None:
         if problem is not None:
             return problem
     return None
+
+
+def _problem_with_masking(spec: dict[str, object]) -> Problem | None:
+    masked, names = spec.get("mask_secrets", False), spec.get("secrets") or ()
+    problem = _problem_with_flag("mask_secrets", masked)
+    if problem is not None:
+        return problem
+    env: object = spec.get("env") or {}
+    return problem_with_secrets(env if masked else {}, names if masked else ())  # type: ignore[arg-type]
 
 
 def _problem_with_flag(parameter: str, value: object) -> Problem | None:

@@ -50,7 +50,11 @@ def memory(
 async def _open(agent: MemoryAgent, give_up_after: float) -> Sandbox:
     client = AgentClient(MemoryTransport(agent), agent.sandbox_id, give_up_after=give_up_after)
     await anyio.lowlevel.checkpoint()
-    return Sandbox(client, _MemoryLease(agent), Capabilities(agent="memory", version="1"))
+    return Sandbox(
+        client,
+        _MemoryLease(agent),
+        Capabilities(agent="memory", version="1", env=True, mask_secrets=True),
+    )
 
 
 class MemoryAgent:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hopx_async.agent.board import Board
+from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keepers import KeeperFacts, Keepers
 from hopx_async.agent.starts import Starts
 from hopx_async.protocol import records
@@ -38,7 +39,13 @@ class Several:
             tell_root=self.told.put_nowait,
         )
         self.starts = Starts(
-            self.board, self.keepers, state_dir=state, secret=b"s", workspace="/w", base_env={}
+            self.board,
+            self.keepers,
+            SandboxEnvironment(state),
+            state_dir=state,
+            secret=b"s",
+            workspace="/w",
+            base_env={},
         )
 
     def know(self, number: int, *, stalled: bool = False) -> None:

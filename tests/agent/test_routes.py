@@ -127,7 +127,9 @@ async def test_info_says_whose_agent_it_is(tmp_path: Path) -> None:
 
         assert (status, answer["agent"], answer["version"]) == (200, "hopx_async", __version__)
         assert answer["link_version"] == wire.LINK_VERSION
-        assert answer["capabilities"] == {"proof": "ancestry", "merge_stderr": True}
+        told = {"proof": "ancestry", "merge_stderr": True, "env": True, "mask_secrets": True}
+        assert told.items() <= answer["capabilities"].items()
+        assert answer["capabilities"]["isolation"] == "none"
 
 
 async def test_statistics_count(tmp_path: Path) -> None:

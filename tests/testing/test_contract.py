@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import hopx_async as hopx
-from hopx_async.testing import contract, memory, run
+from hopx_async.testing import contract, contract_environment, memory, run
 from hopx_async.testing.contract import CHECKS, SCRIPTS, Check
 
 
@@ -36,11 +36,12 @@ async def test_local_keeps_the_contract(check: Check) -> None:
 
 
 def test_checks_are_all_listed() -> None:
-    """CHECKS holds every check of the module, in its order."""
+    """CHECKS holds every check of the modules, in their order."""
     found = [
         value
-        for value in vars(contract).values()
-        if getattr(value, "__module__", "") == contract.__name__
+        for module in (contract, contract_environment)
+        for value in vars(module).values()
+        if getattr(value, "__module__", "") == module.__name__
         and callable(value)
         and not value.__name__.startswith("_")
     ]
