@@ -278,13 +278,9 @@ class Board:
         assert isinstance(process_id, str)
         command = self._commands.get(process_id)
         if command is None:
-            raise self.not_found(process_id)
+            gone = f"command {process_id!r} has ended, and nothing of it is kept any more"
+            raise CommandNotFound(process_id, message=gone if process_id in self.gone else None)
         return command
-
-    def not_found(self, process_id: str) -> CommandNotFound:
-        """Return the error for one who asks for a command that is not known (any more)."""
-        message = f"command {process_id!r} has ended, and nothing of it is kept any more"
-        return CommandNotFound(process_id, message=message if process_id in self.gone else None)
 
     def last(self, process_id: str) -> bytes | None:
         """Return the terminal record of a command if it is at hand."""

@@ -119,7 +119,7 @@ class Starts:
         if known is not None:
             return same_again(known, digest), False
         if process_id in self._board.gone:
-            raise ConflictError(str(self._board.not_found(process_id)))
+            raise ConflictError(f"command {process_id!r} has run, and was forgotten since")
         created = process_id not in self._under_way
         if created:
             if self._board.live + len(self._under_way) >= MAX_LIVE:

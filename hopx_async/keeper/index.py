@@ -142,10 +142,12 @@ class Index:
         fd = self._open(draft)
         try:
             os.ftruncate(fd, 0)
-            if os.pwrite(fd, data, 0) != len(data):
-                raise OSError("short write")
-            os.rename(f"{self._state_dir}/{draft}", f"{self._state_dir}/{self._name}")
+            whole = os.pwrite(fd, data, 0) == len(data)
+            if whole:
+                os.rename(f"{self._state_dir}/{draft}", f"{self._state_dir}/{self._name}")
         except OSError:
+            whole = False
+        if not whole:
             # No room for another; the one that is there is as true.
             os.close(fd)
             return False

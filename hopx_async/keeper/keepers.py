@@ -213,7 +213,8 @@ class Keepers:
     def _share(self) -> Message:
         """Return what each keeper may keep of what the sandbox may."""
         keepers = len(self._places)
-        return {name: self._config[name] // keepers for name in ("keep_bytes", "keep_commands")}
+        names = ("keep_bytes", "keep_commands")
+        return {name: max(1, self._config[name] // keepers) for name in names}
 
     def _shared_out(self) -> None:
         """Tell the keepers that there is one more."""

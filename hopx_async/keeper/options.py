@@ -159,7 +159,7 @@ class Options:
         _require(self.retention_bytes > 0, "retention_bytes", self.retention_bytes, "above 0")
         kept, age = self.sandbox_retention_bytes, self.keep_seconds
         _require(kept > 0, "sandbox_retention_bytes", kept, "above 0")
-        _require(self.keep_commands >= 0, "keep_commands", self.keep_commands, "0 or more")
+        _require(self.keep_commands > 0, "keep_commands", self.keep_commands, "above 0")
         _require(0 <= age < math.inf, "keep_seconds", age, "seconds, 0 or more")
         least = records.BLOCK
         _require(self.segment_bytes >= least, "segment_bytes", self.segment_bytes, f"{least} up")
