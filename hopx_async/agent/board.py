@@ -55,6 +55,7 @@ class SpecView(msgspec.Struct, gc=False, frozen=True):
     spec_digest: str = ""
     name: str | None = None
     tags: dict[str, str] = {}
+    usage_interval: float | None = None
 
 
 class _ExitView(msgspec.Struct, gc=False, frozen=True):
@@ -242,6 +243,10 @@ class Board:
         if command is None:
             raise CommandNotFound(process_id)
         return command
+
+    def running(self) -> Iterator[Command]:
+        """Return the commands that have not ended."""
+        return (command for command in self._commands.values() if command.exit is None)
 
     def last(self, process_id: str) -> bytes | None:
         """Return the terminal record of a command if it is at hand."""

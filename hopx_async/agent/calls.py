@@ -12,6 +12,7 @@ from hopx_async.agent.board import Board
 from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keeper_link import KeeperLink, Refusal
 from hopx_async.agent.starts import Starts
+from hopx_async.agent.usage import can_sample
 from hopx_async.errors import (
     AgentFault,
     HopxError,
@@ -167,6 +168,7 @@ def facts() -> dict[str, Any]:
             "merge_stderr": True,
             "env": True,
             "mask_secrets": True,
+            "usage": can_sample(),
         },
     }
 

@@ -36,6 +36,7 @@ from hopx_async.agent.poll_route import Sessions
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
 from hopx_async.agent.tokens import verifier
+from hopx_async.agent.usage import Sampler
 from hopx_async.protocol import wire
 
 __all__ = ["Agent", "Config", "main"]
@@ -106,10 +107,14 @@ class Agent:
         self._keeper = KeeperLink(self._board, self._news, self._keeper_ended)
         self._logs = Logs(state_dir / "logs", self._board, lambda fetched: self._ring((fetched,)))
         self._environment = SandboxEnvironment(state_dir)
+        self._sampler = Sampler(
+            lambda command, figures: self._keeper.usage(command.process_id, figures)
+        )
         self._starts = Starts(
             self._board,
             self._keeper,
             self._environment,
+            self._sampler,
             state_dir=state_dir,
             secret=bytes.fromhex(config.secret),
             workspace=config.workspace,
@@ -155,6 +160,8 @@ class Agent:
         commands = await asyncio.to_thread(load, state_dir, snapshot.commands, snapshot.index_bytes)
         self._board.fill(commands)
         await asyncio.to_thread(self._environment.load)
+        for command in self._board.running():
+            self._sampler.watch(command)
         self.ready = True
         self._keeper.go_on()
 
@@ -167,6 +174,7 @@ class Agent:
         await self._dialect.aclose()
         await self._runner.cleanup()
         await self._starts.aclose()
+        await self._sampler.aclose()
         await self._environment.aclose()
         self._keeper.close()
         self._logs.close()
