@@ -33,7 +33,7 @@ PAYLOAD: dict[str, Any] = {
     "survivors": 2,
     "errno": None,
     "filename": None,
-    "usage": {"cpu_seconds": 0.5, "max_rss_bytes": 1024, "new": 1},
+    "usage": {"cpu_seconds": 0.5, "max_rss_bytes": 1024, "read_bytes": 512, "new": 1},
     "tail": [["stdout", "b25l"], ["stderr", "dHdv"]],
 }
 SPEC: dict[str, Any] = {

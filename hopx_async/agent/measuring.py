@@ -31,8 +31,6 @@ def measure(leaders: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         except psutil.Error:
             continue  # it has just ended
     trees = {key: _descendants(pid, children) for key, pid in leaders.items() if pid in processes}
-    for tree in trees.values():
-        tree &= processes.keys()
     _add_escaped(trees, leaders, processes)
     return {key: _sum(processes[pid] for pid in tree) for key, tree in trees.items()}
 

@@ -29,7 +29,7 @@ def running(program: str, mark: int | None = None) -> Generator[subprocess.Popen
 
     process = subprocess.Popen(
         [sys.executable, "-c", program],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=take_mark,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=take_mark,  # noqa: PLW1509
     )  # fmt: skip
     with process:
         assert process.stdout is not None

@@ -61,11 +61,11 @@ def test_a_sample_without_figures_is_refused(figures: dict[str, Any]) -> None:
 
 
 def test_lines_and_texts_pass_samples_over() -> None:
-    """A sample in the middle of a line changes neither lines nor texts, nor their cursors' truth."""
+    """A sample in the middle of a line changes neither lines nor texts."""
     log, reader = usage_log(), EventReader("cmd_1")
     log.send(reader)
     start = reader.position
-    lines, texts = LineReader("cmd_1", start), TextReader("cmd_1", start)
+    lines, texts = LineReader("cmd_1", start, None), TextReader("cmd_1", start, None)
     found: list[Any] = []
     before = start
     while (event := reader.read()) is not None:

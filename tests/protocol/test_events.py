@@ -74,7 +74,6 @@ def test_a_log_becomes_events_in_order() -> None:
     log = Log()
     log.out(b"one")
     log.err(b"two")
-    log.json(records.USAGE, {})
     log.json(records.EXITED, END)
     reader = EventReader("cmd_1")
     log.send(reader)
