@@ -54,7 +54,9 @@ if TYPE_CHECKING:
         UsageError,
     )
     from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
+    from hopx_async.group import Group, GroupCompleted
     from hopx_async.handle import CommandHandle
+    from hopx_async.mapping import MapStream
     from hopx_async.model import (
         Capabilities,
         CommandInfo,
@@ -118,12 +120,15 @@ __all__ = [
     "EventStream",
     "Exit",
     "Exited",
+    "Group",
+    "GroupCompleted",
     "HopxError",
     "InvalidArgument",
     "Line",
     "LineStream",
     "LocalProtocolError",
     "Lost",
+    "MapStream",
     "MergedStream",
     "MissingApiKey",
     "MisuseError",
@@ -164,7 +169,8 @@ __all__ = [
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
     "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
-    "commands", "environment", "sandbox", "providers.remote", "providers.local", "gathering",
+    "group", "mapping", "commands", "environment", "sandbox", "providers.remote",
+    "providers.local", "gathering",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

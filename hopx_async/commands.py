@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 import anyio
 
 from hopx_async.client import AgentClient
 from hopx_async.errors import HopxError, InvalidArgument
+from hopx_async.group import LIMIT, Group, OnError, Spread
 from hopx_async.handle import CommandHandle
+from hopx_async.mapping import MakeCommand, MapStream, new_map
 from hopx_async.model import (
     CommandInfo,
     CommandRef,
@@ -31,6 +33,8 @@ __all__ = ["Commands"]
 
 # Seconds in which a cancelled start learns what it has started, and ends it.
 _UNDO_SECONDS = 15.0
+
+T = TypeVar("T")
 
 
 class Commands:
@@ -219,6 +223,74 @@ class Commands:
         """End a command by its ref or id; see `CommandHandle.kill`."""
         handle = await self.get(ref)
         return await handle.kill(grace)
+
+    def group(
+        self,
+        *,
+        limit: int | None = LIMIT,
+        on_error: OnError = "cancel",
+        grace: float = lifecycle.GRACE,
+    ) -> Group:
+        """Return a scope for commands: ``async with sandbox.commands.group() as group``.
+
+        Args:
+            limit: How many run at once; None for no limit.
+            on_error: ``"cancel"`` ends all when one fails, and raises its error;
+                ``"continue"`` leaves it to their handles to tell.
+            grace: Seconds between TERM and KILL for those that are ended.
+
+        Raises:
+            InvalidArgument: If an argument breaks a rule.
+        """
+        return Group(Spread([self]), limit=limit, on_error=on_error, grace=grace)
+
+    def map(
+        self,
+        make_command: MakeCommand[T],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        limit: int = LIMIT,
+        ordered: bool = False,
+        on_error: OnError = "cancel",
+        grace: float = lifecycle.GRACE,
+        max_bytes: int = MAX_BYTES,
+        keep: Keep | None = None,
+    ) -> MapStream[T]:
+        """Run a command for each item, so many at a time; yields pairs of item and result.
+
+        Items are asked for as there is room, so there may be any number. At most *limit*
+        commands run, and at most as many results wait to be taken: who takes slowly
+        holds up the starts.
+
+        Args:
+            make_command: Returns an item's command: a text, a program with its arguments, or
+                a `CommandSpec`, to give each its environment.
+            items: An iterable, or an asynchronous one.
+            limit: How many run at once.
+            ordered: Yield in the order of the items, not of the ends.
+            on_error: ``"cancel"`` ends all when one fails, and raises its error;
+                ``"continue"`` yields its result; one that could not be started has an exit
+                with the reason ``"spawn_failed"``.
+            grace: Seconds between TERM and KILL for those that are ended.
+            max_bytes: The most bytes of each stream of each command to hold.
+            keep: ``"head+tail"`` cuts a longer stream in the middle, None ends all by
+                `OutputTooLarge`.
+
+        Raises:
+            InvalidArgument: If an argument breaks a rule; what *make_command* returns is
+                checked as its turn comes.
+        """
+        return new_map(
+            self,
+            make_command,
+            items,
+            limit=limit,
+            ordered=ordered,
+            on_error=on_error,
+            grace=grace,
+            max_bytes=max_bytes,
+            keep=keep,
+        )
 
     # Inside.
 

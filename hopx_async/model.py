@@ -314,6 +314,9 @@ class Capabilities:
         version: The far side's version.
         proof: By which means a kill is proven: ``"cgroup"``, ``"namespace"`` or ``"ancestry"``.
         merge_stderr: Whether one pipe for both streams can be asked for.
+        isolation: What surrounds the commands: ``"none"``, or ``"namespace"`` for namespaces of
+            their own.
+        internet_access: Whether they have the network of the host.
         env: Whether the sandbox keeps variables of its own: ``sandbox.env``.
         mask_secrets: Whether it can mask secrets in the output of commands.
         usage: Whether it can sample what commands use.
@@ -323,6 +326,8 @@ class Capabilities:
     version: str
     proof: str = "ancestry"
     merge_stderr: bool = True
+    isolation: str = "none"
+    internet_access: bool = True
     env: bool = False
     mask_secrets: bool = False
     usage: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 
@@ -13,7 +13,7 @@ from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
 from hopx_async.secret import Secret, plain_env
 
-__all__ = ["CommandSpec", "new_process_id", "refuse"]
+__all__ = ["CommandSpec", "StartOptions", "as_spec", "new_process_id", "refuse"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 
@@ -106,6 +106,35 @@ class CommandSpec:
         # Without masking it makes no difference which of them are secret.
         names = secrets if self.mask_secrets else []
         return value | {"env": env, "tags": dict(self.tags), "secrets": names}
+
+
+class StartOptions(TypedDict, total=False):
+    """The keyword arguments of ``start``, where they are passed on."""
+
+    env: Mapping[str, str | Secret | None] | None
+    working_dir: str | os.PathLike[str] | None
+    timeout: float | None
+    name: str | None
+    tags: Mapping[str, str] | None
+    merge_stderr: bool
+    mask_secrets: bool
+    process_id: str | None
+
+
+def as_spec(
+    command: str | Sequence[str] | CommandSpec, options: StartOptions | None = None
+) -> CommandSpec:
+    """Return a command, given as for ``start`` or as a spec, as a spec that was checked.
+
+    Raises:
+        InvalidArgument: If something breaks a rule, or a spec comes with options.
+    """
+    if not isinstance(command, CommandSpec):
+        return CommandSpec.make(command, **(options or {}))
+    for name in options or {}:
+        raise InvalidArgument(name, "(given)", "a spec has all options: attrs.evolve changes one")
+    refuse(lifecycle.problem_with_spec(command.to_dict()))
+    return command
 
 
 def _as_tuple(command: object) -> Any:

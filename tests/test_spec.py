@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
+from hopx_async.commands import Commands
 from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
 from hopx_async.secret import Secret
-from hopx_async.spec import CommandSpec, new_process_id, refuse
+from hopx_async.spec import CommandSpec, StartOptions, new_process_id, refuse
 
 
 def test_ids_are_fresh_valid_and_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +115,9 @@ def test_refuse_raises_for_a_problem_alone() -> None:
     refuse(None)
     with pytest.raises(InvalidArgument, match="x=1: no"):
         refuse(lifecycle.Problem("x", 1, "no"))
+
+
+def test_options_that_are_passed_on_are_those_of_start() -> None:
+    """StartOptions, which groups pass on, are the keyword arguments of start, in its order."""
+    start = inspect.signature(Commands.start).parameters
+    assert list(StartOptions.__annotations__) == list(start)[2:]

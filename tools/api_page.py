@@ -26,7 +26,7 @@ Read them by `help(hopx_async.CommandHandle.lines)`, or in an editor.
 _DOORS = ("local", "remote", "Opening")
 _WORDS = (
     "Sandbox", "Commands", "CommandHandle", "EventStream", "LineStream", "TextStream",
-    "AsCompleted", "MergedStream",
+    "AsCompleted", "MergedStream", "Group", "GroupCompleted", "MapStream",
 )  # fmt: skip
 _MANY = ("as_completed", "merge", "wait_any")
 #: What has no docstring of its own.

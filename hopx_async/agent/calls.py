@@ -10,7 +10,8 @@ from typing import Any
 from hopx_async import __version__
 from hopx_async.agent.board import Board
 from hopx_async.agent.environment import SandboxEnvironment
-from hopx_async.agent.keeper_link import KeeperLink, Refusal
+from hopx_async.agent.keeper_link import Refusal
+from hopx_async.agent.keepers import Keepers
 from hopx_async.agent.starts import Starts
 from hopx_async.agent.usage import can_sample
 from hopx_async.errors import (
@@ -36,29 +37,32 @@ class Calls:
 
     Args:
         board: The commands that are known.
-        keeper: Carries out signals and kills.
+        keepers: Carry out signals and kills.
         starts: Carries out starts.
         environment: The sandbox's own variables.
         statistics: Returns figures of everything else.
         sandbox_id: What `hello` says.
+        place: What its capabilities say of where it runs.
     """
 
     def __init__(
         self,
         board: Board,
-        keeper: KeeperLink,
+        keepers: Keepers,
         starts: Starts,
         environment: SandboxEnvironment,
         *,
         statistics: Callable[[], Mapping[str, Any]],
         sandbox_id: str,
+        place: Mapping[str, Any],
     ) -> None:
         self._board = board
-        self._keeper = keeper
+        self._keepers = keepers
         self._starts = starts
         self._environment = environment
         self._statistics = statistics
         self._sandbox_id = sandbox_id
+        self._place = place
         self._methods: dict[str, Callable[[_Params], Awaitable[_Params]]] = {
             "hello": self._hello,
             "start": self._start,
@@ -72,6 +76,12 @@ class Calls:
             "env_delete": self._environment.delete,
             "statistics": self._figures,
         }
+
+    def facts(self) -> _Params:
+        """Return what this agent is and can do, and where it runs."""
+        known = facts()
+        known["capabilities"].update(self._place)
+        return known
 
     async def call(self, method: str, params: _Params) -> _Params:
         """Carry out one method. Cancelling it is safe: what was begun goes on.
@@ -122,7 +132,10 @@ class Calls:
         _check("cause", cause, cause in _CAUSES, "null or 'killed'")
         command = self._board.require(params.get("process_id"))
         try:
-            answer = await self._keeper.signal(command.process_id, signal_id, name, cause)
+            answer = await self._keepers.ask(
+                command,
+                lambda keeper: keeper.signal(command.process_id, signal_id, name, cause),
+            )
         except Refusal as refusal:
             if refusal.code == "command_ended":
                 return {"delivered": False}
@@ -135,7 +148,9 @@ class Calls:
         refuse(lifecycle.problem_with_grace(grace))
         command = self._board.require(params.get("process_id"))
         try:
-            answer = await self._keeper.kill(command.process_id, float(grace))
+            answer = await self._keepers.ask(
+                command, lambda keeper: keeper.kill(command.process_id, float(grace))
+            )
         except Refusal as refusal:
             raise refusal.error(command.process_id) from None
         if answer.survivors:
@@ -149,7 +164,7 @@ class Calls:
 
     async def _hello(self, params: _Params) -> _Params:
         _check_names(params)
-        return {**facts(), "sandbox_id": self._sandbox_id}
+        return {**self.facts(), "sandbox_id": self._sandbox_id}
 
     async def _figures(self, params: _Params) -> _Params:
         _check_names(params)

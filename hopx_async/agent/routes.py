@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from hopx_async.agent.calls import Calls, facts
+from hopx_async.agent.calls import Calls
 from hopx_async.agent.dialect.system import SystemRoutes
 from hopx_async.agent.guard import json_response
 from hopx_async.agent.link_route import Connections
@@ -75,7 +75,7 @@ class Routes:
         return json_response({"status": "starting"}, 503)
 
     async def _agent_info(self, request: web.Request) -> web.Response:
-        return json_response({**self._system.info(), **facts()})
+        return json_response({**self._system.info(), **self._calls.facts()})
 
     async def _hello(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call("hello", {}))

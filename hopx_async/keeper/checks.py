@@ -110,7 +110,8 @@ def _problem_with_signal(message: dict[str, Any]) -> Problem | None:
 def _problem_with_usage(usage: object) -> Problem | None:
     if not isinstance(usage, dict) or set(usage) != USAGE_KEYS:
         return Problem("usage", usage, f"it has {' '.join(sorted(USAGE_KEYS))}")
-    for name, value in usage.items():
+    figures: dict[str, Any] = usage
+    for name, value in figures.items():
         if value is None and name in {"read_bytes", "write_bytes"}:
             continue
         kinds = (int, float) if name == "cpu_seconds" else (int,)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from hopx_async.client import AgentClient
 from hopx_async.errors import InvalidArgument, RemoteProtocolError, Unsupported
 from hopx_async.model import Capabilities
@@ -63,10 +65,16 @@ def _read_facts(url: str, facts: Any) -> tuple[str, Capabilities]:
         return str(facts["sandbox_id"]), Capabilities(
             agent=str(facts["agent"]),
             version=str(facts["version"]),
-            proof=str(known.get("proof", "ancestry")),
+            **{name: known[name] for name in _optional() if name in known},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RemoteProtocolError(f"{url} is no agent of ours: {facts!r:.80}") from error
+
+
+def _optional() -> list[str]:
+    """Return the names of what a far side may leave out: then it is as if it had no such thing."""
+    fields = attrs.fields_dict(Capabilities)
+    return [name for name, field in fields.items() if field.default is not attrs.NOTHING]
 
 
 def check_seconds(parameter: str, value: float) -> None:

@@ -80,7 +80,7 @@ class ScriptedCommand:
     ) -> None:
         """Be sampled with these figures; nothing happens unless the start asked for samples."""
         if self.exit is None and self.spec.get("usage_interval") is not None:
-            figures = {"cpu_seconds": cpu_seconds, "rss_bytes": rss_bytes}
+            figures: dict[str, Any] = {"cpu_seconds": cpu_seconds, "rss_bytes": rss_bytes}
             figures |= {"read_bytes": read_bytes, "write_bytes": write_bytes}
             self._owner.append(self.process_id, records.USAGE, figures)
         await anyio.lowlevel.checkpoint()

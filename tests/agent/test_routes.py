@@ -129,6 +129,7 @@ async def test_info_says_whose_agent_it_is(tmp_path: Path) -> None:
         assert answer["link_version"] == wire.LINK_VERSION
         told = {"proof": "ancestry", "merge_stderr": True, "env": True, "mask_secrets": True}
         assert told.items() <= answer["capabilities"].items()
+        assert answer["capabilities"]["isolation"] == "none"
 
 
 async def test_statistics_count(tmp_path: Path) -> None:

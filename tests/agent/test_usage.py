@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from hopx_async.agent import usage as module
 from hopx_async.agent.board import Command
 from hopx_async.agent.usage import Sampler
 from hopx_async.errors import AgentFault, InvalidArgument, Unsupported
@@ -171,7 +171,7 @@ async def test_without_psutil_it_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where psutil is missing the start is refused before the keeper hears of it."""
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     async with serving(tmp_path / "s") as server, server.link() as client:
         with pytest.raises(Unsupported, match="psutil"):
             await client.call("start", **full_spec(usage_interval=1.0))

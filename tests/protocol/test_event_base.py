@@ -65,7 +65,8 @@ def test_lines_and_texts_pass_samples_over() -> None:
     log, reader = usage_log(), EventReader("cmd_1")
     log.send(reader)
     start = reader.position
-    lines, texts = LineReader("cmd_1", start, None), TextReader("cmd_1", start, None)
+    lines = LineReader("cmd_1", start, None, strip=False)
+    texts = TextReader("cmd_1", start, None, strip=False)
     found: list[Any] = []
     before = start
     while (event := reader.read()) is not None:

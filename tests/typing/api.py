@@ -17,6 +17,7 @@ __all__ = [
     "handles",
     "kit",
     "many",
+    "scopes",
     "script",
     "starting",
     "texts",
@@ -29,6 +30,7 @@ async def doors() -> None:
     assert_type(hopx.local(), hopx.Opening[hopx.Sandbox])
     assert_type(await hopx.local(workspace=Path(), inherit_env=["CUDA_*"]), hopx.Sandbox)
     assert_type(await hopx.local(state_dir="state", detached=True, grace=1), hopx.Sandbox)
+    assert_type(await hopx.local(isolation="auto", internet_access=False), hopx.Sandbox)
     assert_type(await hopx.remote("http://127.0.0.1:1", token="t"), hopx.Sandbox)
     async with hopx.local() as sandbox:
         assert_type(sandbox, hopx.Sandbox)
@@ -142,6 +144,23 @@ async def many(handles: list[hopx.CommandHandle]) -> None:
     async with hopx.merge(handles) as merged:
         assert_type(merged, hopx.MergedStream)
         assert_type(await anext(merged), hopx.Event)
+
+
+async def scopes(commands: hopx.Commands) -> None:
+    """Groups give handles, and maps know the type of their items."""
+    async with commands.group(limit=None, on_error="continue", grace=0) as group:
+        assert_type(group, hopx.Group)
+        assert_type(group.start_soon("true", env={"A": None}, timeout=1), hopx.CommandHandle)
+        assert_type(group.start_soon(hopx.CommandSpec.make("true")), hopx.CommandHandle)
+        group.start_soon("true", wait=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        async for handle in group.completed():
+            assert_type(handle, hopx.CommandHandle)
+    commands.group(on_error="stop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with commands.map(lambda number: ["echo", str(number)], range(3)) as results:
+        assert_type(results, hopx.MapStream[int])
+        assert_type(await anext(results), tuple[int, hopx.CommandResult])
+    async for item, result in commands.map(str.upper, ["a"], ordered=True, keep="head+tail"):
+        assert_type((item, result), tuple[str, hopx.CommandResult])
 
 
 async def kit() -> None:
