@@ -23,6 +23,7 @@ __all__ = ["USAGE_KEYS", "id_of", "problem_with_request"]
 
 #: What a sample of usage has.
 USAGE_KEYS = frozenset({"cpu_seconds", "rss_bytes", "read_bytes", "write_bytes"})
+_MAY_BE_UNKNOWN = frozenset({"read_bytes", "write_bytes"})
 _MAX_FIGURE = 2**63
 
 _SPEC_KEYS = (
@@ -112,10 +113,9 @@ def _problem_with_usage(usage: object) -> Problem | None:
         return Problem("usage", usage, f"it has {' '.join(sorted(USAGE_KEYS))}")
     figures: dict[str, Any] = usage
     for name, value in figures.items():
-        if value is None and name in {"read_bytes", "write_bytes"}:
-            continue
         kinds = (int, float) if name == "cpu_seconds" else (int,)
-        if type(value) not in kinds or not 0 <= value < _MAX_FIGURE:
+        known = type(value) in kinds and 0 <= value < _MAX_FIGURE
+        if not known and (value is not None or name not in _MAY_BE_UNKNOWN):
             return Problem(name, value, "a figure is a number, 0 or more")
     return None
 
