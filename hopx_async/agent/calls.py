@@ -13,6 +13,7 @@ from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keeper_link import Refusal
 from hopx_async.agent.keepers import Keepers
 from hopx_async.agent.starts import Starts
+from hopx_async.agent.usage import can_sample
 from hopx_async.errors import (
     AgentFault,
     HopxError,
@@ -182,6 +183,7 @@ def facts() -> dict[str, Any]:
             "merge_stderr": True,
             "env": True,
             "mask_secrets": True,
+            "usage": can_sample(),
         },
     }
 

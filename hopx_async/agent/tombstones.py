@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 
-from hopx_async.protocol import lifecycle
+from hopx_async.protocol import records
 
 __all__ = ["Tombstones"]
 
@@ -22,15 +22,15 @@ class Tombstones:
 
     def __contains__(self, process_id: object) -> bool:
         at = self._times.get(process_id) if isinstance(process_id, str) else None
-        return at is not None and at > time.time() - lifecycle.TOMBSTONE_SECONDS
+        return at is not None and at > time.time() - records.TOMBSTONE_SECONDS
 
     def put(self, process_id: str, at: float) -> None:
         """Remember an id; the oldest give way."""
         self._times[process_id] = at
-        limit = time.time() - lifecycle.TOMBSTONE_SECONDS
+        limit = time.time() - records.TOMBSTONE_SECONDS
         while self._times:
             oldest = next(iter(self._times))
-            if len(self._times) <= lifecycle.MAX_TOMBSTONES and self._times[oldest] > limit:
+            if len(self._times) <= records.MAX_TOMBSTONES and self._times[oldest] > limit:
                 break
             del self._times[oldest]
 

@@ -11,7 +11,7 @@ import os
 import time
 
 from hopx_async.keeper.channel import compact
-from hopx_async.protocol import lifecycle
+from hopx_async.protocol import records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,9 +188,9 @@ class _Lines:
 
     def lines(self, kept: Container[str]) -> list[bytes]:
         """Return the lines of *kept* commands, and the youngest tombstones in their order."""
-        oldest = time.time() - lifecycle.TOMBSTONE_SECONDS
+        oldest = time.time() - records.TOMBSTONE_SECONDS
         young = [one for one in self._gone.values() if one[0] > oldest]
-        young = sorted(young)[-lifecycle.MAX_TOMBSTONES :]
+        young = sorted(young)[-records.MAX_TOMBSTONES :]
         found = [line for _, line in young]
         for process_id, line in self._starts.items():
             if process_id in kept:

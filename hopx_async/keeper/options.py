@@ -108,8 +108,8 @@ class Options:
         self.allow_hosts: list[str] = []
         self.retention_bytes = records.RETENTION_BYTES
         self.sandbox_retention_bytes = records.SANDBOX_RETENTION_BYTES
-        self.keep_commands = lifecycle.KEEP_COMMANDS
-        self.keep_seconds = lifecycle.KEEP_SECONDS
+        self.keep_commands = records.KEEP_COMMANDS
+        self.keep_seconds = records.KEEP_SECONDS
         self.segment_bytes = records.SEGMENT_BYTES
         self.drain_time = lifecycle.DRAIN_TIME
         self.grace = lifecycle.GRACE

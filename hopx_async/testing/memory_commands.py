@@ -70,6 +70,21 @@ class ScriptedCommand:
             records.STDOUT if merged else records.STDERR, "stdout" if merged else "stderr", data
         )
 
+    async def usage(
+        self,
+        *,
+        cpu_seconds: float = 0.0,
+        rss_bytes: int = 0,
+        read_bytes: int | None = 0,
+        write_bytes: int | None = 0,
+    ) -> None:
+        """Be sampled with these figures; nothing happens unless the start asked for samples."""
+        if self.exit is None and self.spec.get("usage_interval") is not None:
+            figures: dict[str, Any] = {"cpu_seconds": cpu_seconds, "rss_bytes": rss_bytes}
+            figures |= {"read_bytes": read_bytes, "write_bytes": write_bytes}
+            self._owner.append(self.process_id, records.USAGE, figures)
+        await anyio.lowlevel.checkpoint()
+
     async def _write(self, kind: int, stream: str, data: bytes) -> None:
         if self._masks is not None:
             data = bytes(self._masks.feed(kind, data))

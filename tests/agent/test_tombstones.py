@@ -7,14 +7,14 @@ import time
 import pytest
 
 from hopx_async.agent.tombstones import Tombstones
-from hopx_async.protocol import lifecycle
+from hopx_async.protocol import records
 
 
 def test_an_id_is_remembered_for_a_day() -> None:
     """A forgotten id is known until its time is over."""
     stones = Tombstones()
     now = time.time()
-    stones.fill({"young": now - 10, "old": now - lifecycle.TOMBSTONE_SECONDS - 10})
+    stones.fill({"young": now - 10, "old": now - records.TOMBSTONE_SECONDS - 10})
 
     assert "young" in stones
     assert "old" not in stones
@@ -24,7 +24,7 @@ def test_an_id_is_remembered_for_a_day() -> None:
 
 def test_the_oldest_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of too many the youngest are kept, in whichever order they were told."""
-    monkeypatch.setattr(lifecycle, "MAX_TOMBSTONES", 3)
+    monkeypatch.setattr(records, "MAX_TOMBSTONES", 3)
     stones = Tombstones()
     now = time.time()
     stones.fill({str(age): now - age for age in range(10)})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hopx_async.keeper.scan import Scanner
-from hopx_async.protocol import lifecycle, records
+from hopx_async.protocol import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -77,8 +77,8 @@ class KeeperProcess:
             "retention_bytes": records.RETENTION_BYTES,
             "segment_bytes": records.SEGMENT_BYTES,
             "keep_bytes": records.SANDBOX_RETENTION_BYTES,
-            "keep_commands": lifecycle.KEEP_COMMANDS,
-            "keep_seconds": lifecycle.KEEP_SECONDS,
+            "keep_commands": records.KEEP_COMMANDS,
+            "keep_seconds": records.KEEP_SECONDS,
             "drain_time": 0.25,
             "grace": 5.0,
             "number": 1,
