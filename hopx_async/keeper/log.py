@@ -6,6 +6,7 @@ import os
 import time
 
 from hopx_async.keeper import store as stores
+from hopx_async.keeper.tails import last_of, read_back
 from hopx_async.protocol import lifecycle, records
 
 TYPE_CHECKING = False
@@ -21,8 +22,6 @@ _LEAST_DATA = 4096
 # Of the first segment, which is kept as long as the command: it holds spec and start.
 _HEAD_BYTES = 4 * records.BLOCK
 _PAD = bytes([records.PAD])
-# A tail is not looked for farther back than about this.
-_TAIL_BLOCKS = 64
 
 
 class DiskFullError(Exception):
@@ -215,25 +214,9 @@ class Log:
         if len(self.segments) > 1 and self._head_end != self.segments[1]:
             # What stood between the head and the next segment has been freed.
             first = self.segments[1]
-        blocks = 1
-        while True:
-            start = max(first, (self.end // records.BLOCK - blocks) * records.BLOCK)
-            found = self._data_from(start)
-            size = sum(len(data) for _, data in found)
-            if size >= min(limit, self.output_bytes) or start == first or blocks >= _TAIL_BLOCKS:
-                return _last(found, limit)
-            # Samples of usage may have filled what comes behind the output.
-            blocks *= 8
-
-    def _data_from(self, start: int) -> list[tuple[int, bytes]]:
-        reader = records.RecordReader(start)
-        found: list[tuple[int, bytes]] = []
-        for piece in self._read(start):
-            reader.feed(piece)
-        while (record := reader.read()) is not None:
-            if record.kind in records.DATA_KINDS:
-                found.append((record.kind, record.data))
-        return found
+        wanted = min(limit, self.output_bytes)
+        found = read_back(self._store, self.process_id, self.segments, (first, self.end), wanted)
+        return last_of(found, limit)
 
     # Writing.
 
@@ -338,32 +321,3 @@ class Log:
         start = others.pop(0)
         self._store.unlink(records.segment_name(self.process_id, start))
         self._store.kept_bytes -= others[0] - start
-
-    # Reading back.
-
-    def _read(self, start: int) -> list[bytes]:
-        pieces = []
-        ends = [*self.segments[1:], self.end]
-        for begin, stop in zip(self.segments, ends, strict=True):
-            if stop > start:
-                fd = self._store.open_segment(records.segment_name(self.process_id, begin))
-                try:
-                    first = max(start, begin)
-                    pieces.append(os.pread(fd, stop - first, first - begin))
-                finally:
-                    os.close(fd)
-        return pieces
-
-
-def _last(found: list[tuple[int, bytes]], limit: int) -> list[tuple[str, bytes]]:
-    tail: list[tuple[str, bytes]] = []
-    for kind, data in reversed(found):
-        if limit <= 0:
-            break
-        piece = data[-limit:]
-        limit -= len(piece)
-        name = "stdout" if kind == records.STDOUT else "stderr"
-        if tail and tail[-1][0] == name:
-            piece += tail.pop()[1]
-        tail.append((name, piece))
-    return tail[::-1]
