@@ -19,7 +19,7 @@ from hopx_async.errors import (
 )
 from hopx_async.keeper.mask import Masks
 from hopx_async.model import refuse
-from hopx_async.protocol import lifecycle, records
+from hopx_async.protocol import lifecycle, ports, records
 from hopx_async.protocol.variables import Variables
 from hopx_async.testing.memory_log import MemoryLogs
 
@@ -58,6 +58,8 @@ class ScriptedCommand:
         self.started_at: float | None = None
         self.exit: dict[str, Any] | None = None
         self.ended = anyio.Event()
+        self._ports: dict[int, Mapping[str, int]] = {}
+        self._port_news = anyio.Event()
 
     async def stdout(self, data: bytes) -> None:
         """Write to stdout."""
@@ -69,6 +71,27 @@ class ScriptedCommand:
         await self._write(
             records.STDOUT if merged else records.STDERR, "stdout" if merged else "stderr", data
         )
+
+    def listen(self, port: int, paths: Mapping[str, int] | None = None) -> None:
+        """Listen on a port, as ``wait_for_port`` sees it.
+
+        Args:
+            port: Its number.
+            paths: What ``wait_for_http`` is answered: a status for each path; others: 404.
+        """
+        self._ports[port] = paths or {}
+        news, self._port_news = self._port_news, anyio.Event()
+        news.set()
+
+    async def listening(self, port: int, path: str | None) -> dict[str, bool]:
+        """Wait until it listens, and answers, or has ended: the answer to ``wait_port``."""
+        while True:
+            paths = self._ports.get(port)
+            if paths is not None and (path is None or 200 <= paths.get(path, 404) < 400):
+                return {"ready": True, "ended": self.exit is not None}
+            if self.exit is not None:
+                return {"ready": False, "ended": True}
+            await self._port_news.wait()
 
     async def _write(self, kind: int, stream: str, data: bytes) -> None:
         if self._masks is not None:
@@ -148,6 +171,7 @@ class ScriptedCommand:
         tail = {} if (reason, code) == ("exited", 0) else {"tail": self._encoded_tail()}
         self._owner.append(self.process_id, records.EXITED, {**self.exit, **tail})
         self.ended.set()
+        self._port_news.set()
 
     def _encoded_tail(self) -> list[list[str]]:
         room = lifecycle.TAIL_BYTES
@@ -247,6 +271,10 @@ class MemoryCommands:
             command.end_by("killed", "SIGTERM")
             await command.ended.wait()
             return {"exit": command.exit, "survivors": [], "means": "ancestry"}
+        if method == "wait_port":
+            refuse(ports.problem_with_port(params["port"]))
+            refuse(ports.problem_with_path(params["path"]))
+            return await command.listening(params["port"], params["path"])
         raise ValueError(f"no such call: {method}")
 
     async def stop(self) -> None:
