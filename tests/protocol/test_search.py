@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hopx_async.model import Exit
 from hopx_async.protocol.cursor import START, UNKNOWN, Position
-from hopx_async.protocol.events import Event, Exited, Stderr, Stdout, Truncated
+from hopx_async.protocol.events import Exited, Stderr, Stdout, Truncated
 from hopx_async.protocol.search import WINDOW_CHARACTERS, Found, OutputSearch
 
 Piece = tuple[str, bytes]
@@ -27,10 +27,12 @@ def search_of(
     return search.find()
 
 
-def events_of(pieces: list[Piece], position: Position) -> list[tuple[Event, Position, Position]]:
+def events_of(
+    pieces: list[Piece], position: Position
+) -> list[tuple[Stdout | Stderr, Position, Position]]:
     """Return what a reader yields from a position on: a record for each piece, 100 bytes apart."""
     out, err = 0, 0
-    found: list[tuple[Event, Position, Position]] = []
+    found: list[tuple[Stdout | Stderr, Position, Position]] = []
     for index, (stream, data) in enumerate(pieces):
         before = Position(100 * index, out, err)
         out, err = (out + len(data), err) if stream == "stdout" else (out, err + len(data))
@@ -76,8 +78,8 @@ def test_going_on_behind_each_match_finds_all(pieces: list[Piece]) -> None:
         assert found == wanted
 
 
-@given(PIECES, st.data())
-def test_nothing_is_lost_behind_a_match(pieces: list[Piece], data: st.DataObject) -> None:
+@given(PIECES)
+def test_nothing_is_lost_behind_a_match(pieces: list[Piece]) -> None:
     """What a position says was delivered is the output up to the match, of each stream."""
     match = search_of(pieces, "a")
     if match is None:
@@ -85,7 +87,7 @@ def test_nothing_is_lost_behind_a_match(pieces: list[Piece], data: st.DataObject
     rest = events_of(pieces, match.position)
     for index, kind in enumerate((Stdout, Stderr)):
         whole = b"".join(d for s, d in pieces if (s == "stdout") == (kind is Stdout))
-        left = b"".join(e.data for e, _, _ in rest if isinstance(e, kind))  # type: ignore[attr-defined]
+        left = b"".join(e.data for e, _, _ in rest if isinstance(e, kind))
         assert whole[match.position[index + 1] :] == left
 
 
@@ -123,6 +125,7 @@ def test_a_gap_separates() -> None:
 def test_the_window_is_bounded() -> None:
     """Of much output only the last is kept; what is short and new is always found."""
     search = OutputSearch(re.compile("^start|needle"), START, None)
+    found: Found | None = None
     position = START
     for number in range(100):
         after = Position(number + 1, position.stdout_bytes + 10_000, 0)
