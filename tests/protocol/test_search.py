@@ -15,6 +15,7 @@ from hopx_async.protocol.events import Exited, Stderr, Stdout, Truncated
 from hopx_async.protocol.search import WINDOW_CHARACTERS, Found, OutputSearch
 
 Piece = tuple[str, bytes]
+Record = tuple[Stdout | Stderr, Position, Position]
 
 
 def search_of(
@@ -27,12 +28,10 @@ def search_of(
     return search.find()
 
 
-def events_of(
-    pieces: list[Piece], position: Position
-) -> list[tuple[Stdout | Stderr, Position, Position]]:
+def events_of(pieces: list[Piece], position: Position) -> list[Record]:
     """Return what a reader yields from a position on: a record for each piece, 100 bytes apart."""
     out, err = 0, 0
-    found: list[tuple[Stdout | Stderr, Position, Position]] = []
+    found: list[Record] = []
     for index, (stream, data) in enumerate(pieces):
         before = Position(100 * index, out, err)
         out, err = (out + len(data), err) if stream == "stdout" else (out, err + len(data))
