@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         Exit,
         Output,
         Status,
-        Usage,
+        Totals,
     )
     from hopx_async.opening import Opening
     from hopx_async.protocol.events import (
@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         Stderr,
         Stdout,
         Truncated,
+        Usage,
     )
     from hopx_async.protocol.text import Line, Text
     from hopx_async.providers.local import local
@@ -155,6 +156,7 @@ __all__ = [
     "TemplateNotFound",
     "Text",
     "TextStream",
+    "Totals",
     "TransportError",
     "Truncated",
     "Unsupported",

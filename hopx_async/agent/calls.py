@@ -14,6 +14,7 @@ from hopx_async.agent.keeper_link import Refusal
 from hopx_async.agent.keepers import Keepers
 from hopx_async.agent.readiness import wait_port
 from hopx_async.agent.starts import Starts
+from hopx_async.agent.usage import can_sample
 from hopx_async.errors import (
     AgentFault,
     HopxError,
@@ -194,6 +195,7 @@ def facts() -> dict[str, Any]:
             "env": True,
             "mask_secrets": True,
             "wait_port": True,
+            "usage": can_sample(),
         },
     }
 
