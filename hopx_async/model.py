@@ -319,6 +319,7 @@ class Capabilities:
         internet_access: Whether they have the network of the host.
         env: Whether the sandbox keeps variables of its own: ``sandbox.env``.
         mask_secrets: Whether it can mask secrets in the output of commands.
+        wait_port: Whether it can tell when a command listens on a port.
         usage: Whether it can sample what commands use.
     """
 
@@ -330,4 +331,5 @@ class Capabilities:
     internet_access: bool = True
     env: bool = False
     mask_secrets: bool = False
+    wait_port: bool = False
     usage: bool = False

@@ -117,6 +117,7 @@ class StartOptions(TypedDict, total=False):
     name: str | None
     tags: Mapping[str, str] | None
     merge_stderr: bool
+    usage_interval: float | None
     mask_secrets: bool
     process_id: str | None
 

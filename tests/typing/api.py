@@ -17,6 +17,7 @@ __all__ = [
     "handles",
     "kit",
     "many",
+    "readiness",
     "scopes",
     "script",
     "starting",
@@ -161,6 +162,17 @@ async def scopes(commands: hopx.Commands) -> None:
         assert_type(await anext(results), tuple[int, hopx.CommandResult])
     async for item, result in commands.map(str.upper, ["a"], ordered=True, keep="head+tail"):
         assert_type((item, result), tuple[str, hopx.CommandResult])
+
+
+async def readiness(handle: hopx.CommandHandle) -> None:
+    """Readiness gives a match, or nothing."""
+    match = await handle.wait_for_output("x", after=hopx.END, stream="stdout")
+    assert_type(match, hopx.OutputMatch)
+    assert_type((match.text, match.before, match.cursor), tuple[str, str, str])
+    assert_type(match.groups, tuple[str | None, ...])
+    assert_type(await handle.wait_for_port(80), None)
+    assert_type(await handle.wait_for_http("/health", port=80), None)
+    await handle.wait_for_http("/health")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def kit() -> None:
