@@ -10,7 +10,8 @@ from typing import Any
 from hopx_async import __version__
 from hopx_async.agent.board import Board
 from hopx_async.agent.environment import SandboxEnvironment
-from hopx_async.agent.keeper_link import KeeperLink, Refusal
+from hopx_async.agent.keeper_link import Refusal
+from hopx_async.agent.keepers import Keepers
 from hopx_async.agent.starts import Starts
 from hopx_async.errors import (
     AgentFault,
@@ -35,7 +36,7 @@ class Calls:
 
     Args:
         board: The commands that are known.
-        keeper: Carries out signals and kills.
+        keepers: Carry out signals and kills.
         starts: Carries out starts.
         environment: The sandbox's own variables.
         statistics: Returns figures of everything else.
@@ -46,7 +47,7 @@ class Calls:
     def __init__(
         self,
         board: Board,
-        keeper: KeeperLink,
+        keepers: Keepers,
         starts: Starts,
         environment: SandboxEnvironment,
         *,
@@ -55,7 +56,7 @@ class Calls:
         place: Mapping[str, Any],
     ) -> None:
         self._board = board
-        self._keeper = keeper
+        self._keepers = keepers
         self._starts = starts
         self._environment = environment
         self._statistics = statistics
@@ -130,7 +131,10 @@ class Calls:
         _check("cause", cause, cause in _CAUSES, "null or 'killed'")
         command = self._board.require(params.get("process_id"))
         try:
-            answer = await self._keeper.signal(command.process_id, signal_id, name, cause)
+            answer = await self._keepers.ask(
+                command,
+                lambda keeper: keeper.signal(command.process_id, signal_id, name, cause),
+            )
         except Refusal as refusal:
             if refusal.code == "command_ended":
                 return {"delivered": False}
@@ -143,7 +147,9 @@ class Calls:
         refuse(lifecycle.problem_with_grace(grace))
         command = self._board.require(params.get("process_id"))
         try:
-            answer = await self._keeper.kill(command.process_id, float(grace))
+            answer = await self._keepers.ask(
+                command, lambda keeper: keeper.kill(command.process_id, float(grace))
+            )
         except Refusal as refusal:
             raise refusal.error(command.process_id) from None
         if answer.survivors:

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from hopx_async.agent.keepers import KeeperFacts
+
 __all__ = ["Config"]
 
 
@@ -15,6 +17,8 @@ class Config(msgspec.Struct, frozen=True):
     Attributes:
         sandbox_id: The sandbox.
         workspace: Absolute path in which commands run.
+        keepers: Those there are; nothing is served before each has told of its commands.
+        keeper_commands: Live commands that one of them takes.
         base_env: Environment that commands start from.
         state_dir: Where logs and index are.
         token: What clients must show.
@@ -33,6 +37,8 @@ class Config(msgspec.Struct, frozen=True):
     token: str
     secret: str
     port: int
+    keepers: list[KeeperFacts]
+    keeper_commands: int
     base_env: dict[str, str] = {}
     url_host: str = "127.0.0.1"
     allow_hosts: list[str] = []

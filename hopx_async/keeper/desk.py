@@ -152,7 +152,8 @@ class Desk:
         if self._keeper.stopping:
             self._refuse(rid, "stopping", "the sandbox is being stopped")
             return
-        spec = compact(public)
+        # Whoever finds the log tells by it whose it is.
+        spec = compact({**public, "keeper": self._keeper.number})
         log = Log(self._keeper.store, public["process_id"])
         try:
             log.claim(spec.encode("ascii"))

@@ -42,7 +42,7 @@ _FAREWELL = 1.0
 
 
 class Keeper:
-    """All commands of a sandbox, in one thread.
+    """The commands of one keeper, in one thread.
 
     Args:
         loop: Its loop.
@@ -57,8 +57,12 @@ class Keeper:
         self._grace: float = config["grace"]
         nonce, outer = config["sandbox_id"], config["outer_scope"]
         state_dir: str = config["state_dir"]
-        self.store = Store(state_dir, config["segment_bytes"], config["retention_bytes"])
-        self.index = Index(state_dir)
+        #: Which of the sandbox's keepers it is.
+        self.number: int = config["number"]
+        self._alone = config["recover"] == "all"
+        segment_bytes, retention_bytes = config["segment_bytes"], config["retention_bytes"]
+        self.store = Store(state_dir, segment_bytes, retention_bytes, number=self.number)
+        self.index = Index(state_dir, self.number)
         self.spawner = Spawner(nonce, outer)
         self.orphans = Orphans()
         self.boot_id = proc.boot_id()
@@ -79,7 +83,9 @@ class Keeper:
 
     def run(self) -> None:
         """Recover what an earlier keeper left, then work until told to stop."""
-        for process_id in recover(self.store, self.index):
+        lost = recover(self.store, self.index, owner=None if self._alone else self.number)
+        # What another keeper of this root has left behind was ended before this one began.
+        for process_id in lost if self._alone else ():
             self.killer.kill(process_id, 0.0, _nobody_asked)
         self._to_root({"op": "ready"})
         while not self._done():
@@ -159,6 +165,8 @@ class Keeper:
             self._take_agent()
         elif op == "scanned" and message["seq"] == self._scans:
             self.killer.scanned(message["found"])
+        elif op == "ping":
+            self._to_root({"op": "pong"})
         elif op == "stop":
             self._stop(message.get("grace"))
 

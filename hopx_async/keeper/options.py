@@ -14,8 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-__all__ = ["ISOLATION", "Options", "RootError", "default_env", "parse_arguments", "read_config"]
+__all__ = [
+    "ISOLATION",
+    "KEEPER_COMMANDS",
+    "STALLED_AFTER",
+    "Options",
+    "RootError",
+    "default_env",
+    "parse_arguments",
+    "read_config",
+]
 
+#: Live commands that one keeper holds before another is started.
+KEEPER_COMMANDS = 2000
+#: Seconds without a heartbeat after which a keeper counts as stalled.
+STALLED_AFTER = 5.0
 # What a parent may say in its first line, and what it must be.
 _CONFIG: dict[str, type | tuple[type, ...]] = {
     "workspace": str,
@@ -25,6 +38,9 @@ _CONFIG: dict[str, type | tuple[type, ...]] = {
     "segment_bytes": int,
     "drain_time": (int, float),
     "grace": (int, float),
+    "keeper_commands": int,
+    "stalled_after": (int, float),
+    "most_restarts": int,
     "allow_hosts": list,
     "detached": bool,
     "ephemeral": str,
@@ -65,6 +81,9 @@ class Options:
     Attributes:
         detached: Whether the root goes on when its parent has gone.
         ephemeral: A directory to remove at the end, None for none.
+        keeper_commands: Live commands that one keeper holds before another is started.
+        stalled_after: Seconds without a heartbeat after which a keeper counts as stalled.
+        most_restarts: Deaths within a minute, of the agent or of one keeper, that are made good.
         isolation: One of `ISOLATION`; ``auto`` until it is known what can be had.
         isolation_missing: Why ``auto`` became ``none``; "" if it did not.
         luggage_fd: What the root brings along when it goes on inside of namespaces.
@@ -89,6 +108,9 @@ class Options:
         self.sandbox_id: str | None = None
         self.detached = False
         self.ephemeral: str | None = None
+        self.keeper_commands = KEEPER_COMMANDS
+        self.stalled_after = STALLED_AFTER
+        self.most_restarts = 5
         self.isolation = "none"
         self.isolation_missing = ""
         self.internet_access = True
@@ -130,6 +152,11 @@ class Options:
         _require(self.segment_bytes >= least, "segment_bytes", self.segment_bytes, f"{least} up")
         drain_time = self.drain_time
         _require(0 <= drain_time < math.inf, "drain_time", drain_time, "seconds, 0 or more")
+        commands, restarts = self.keeper_commands, self.most_restarts
+        _require(commands > 0, "keeper_commands", commands, "above 0")
+        _require(restarts >= 0, "most_restarts", restarts, "0 or more")
+        stalled_after = self.stalled_after
+        _require(0 < stalled_after < math.inf, "stalled_after", stalled_after, "seconds, above 0")
         _require(self.isolation in ISOLATION, "isolation", self.isolation, _ISOLATION_RULE)
         fenced = self.internet_access or self.isolation != "none"
         _require(fenced, "internet_access", False, "to forbid it needs isolation")
@@ -173,6 +200,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     add("--segment-bytes", type=int, help="size of the files that make a log")
     add("--drain-time", type=float, help="seconds for output that comes after a command's exit")
     add("--grace", type=float, help="seconds between TERM and KILL")
+    add("--keeper-commands", type=int, help="live commands of one keeper before there is another")
     parser.parse_args(arguments, namespace=options)
     return options
 

@@ -8,6 +8,7 @@ from hopx_async.agent.config import Config
 
 _LEAST = (
     b'{"op":"config","sandbox_id":"s","workspace":"/w","state_dir":"/d","token":"t","secret":"",'
+    b'"keepers":[],"keeper_commands":9,'
 )
 
 

@@ -78,6 +78,8 @@ class KeeperProcess:
             "segment_bytes": records.SEGMENT_BYTES,
             "drain_time": 0.25,
             "grace": 5.0,
+            "number": 1,
+            "recover": "all",
             **config,
         }
         pid = self.process.pid
