@@ -12,7 +12,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 __all__ = ["Group", "Places", "find_places", "sweep"]
 
@@ -69,7 +69,7 @@ class Group:
         self._directories = directories
 
     @contextlib.contextmanager
-    def entered(self, most: int | None = None) -> Iterator[None]:
+    def entered(self, most: int | None = None) -> Generator[None]:
         """Be in it oneself meanwhile: what is started then is in it from its first moment.
 
         Args:
@@ -131,7 +131,8 @@ class Group:
 
     def remove(self) -> bool:
         """Remove it, unless somebody is in it; return whether it is gone."""
-        return all([_remove(directory) for directory, _ in self._directories])
+        gone = [_remove(directory) for directory, _ in self._directories]
+        return all(gone)
 
 
 def find_places(own: str = "/proc/self/cgroup", mounts: str = "/proc/self/mountinfo") -> Places:
@@ -173,7 +174,9 @@ def _hierarchies(mounts: str) -> Iterator[tuple[str, list[str], str, str]]:
 def _usable(root: str, point: str, path: str) -> str | None:
     inside = path[len(root) :] if root != "/" and path.startswith(root) else path
     place = point + (inside if inside.startswith("/") else f"/{inside}").rstrip("/")
-    return place if os.access(place, os.W_OK) and os.access(f"{place}/cgroup.procs", os.W_OK) else None
+    return (
+        place if os.access(place, os.W_OK) and os.access(f"{place}/cgroup.procs", os.W_OK) else None
+    )
 
 
 def _controllers(directory: str) -> list[str]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 
 from hopx_async.keeper import proc
 from hopx_async.keeper.cgroup import Group, Places, sweep
+from hopx_async.keeper.scan import EVERYTHING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from typing import Any
+
+    from hopx_async.keeper.command import Command
 
 __all__ = ["Groups"]
 
@@ -30,9 +35,11 @@ class Groups:
         self._ended: set[str] = set()
         self._asked_to_die: set[str] = set()
         self._made = False
+        # An earlier keeper may have left some; whoever was in them has been ended.
+        sweep(places, name)
 
     @contextlib.contextmanager
-    def around(self, process_id: str, public: dict[str, Any]) -> Iterator[None]:
+    def around(self, process_id: str, public: dict[str, Any]) -> Generator[None]:
         """Start a command in a cgroup of its own, if it shall have one.
 
         Raises:
@@ -72,9 +79,9 @@ class Groups:
 
     def slay(self, process_id: str) -> None:
         """Send SIGKILL to all of the command at once, where the kernel can; others do the rest."""
-        group = self._groups.get(process_id)
-        if group is not None:
-            group.kill()
+        concerned = self._groups if process_id == EVERYTHING else {process_id} & self._groups.keys()
+        for one in concerned:
+            self._groups[one].kill()
 
     def means(self, process_id: str) -> str:
         """Return by which means it is known who is left of the command."""
@@ -85,11 +92,16 @@ class Groups:
         if process_id in self._groups:
             self._asked_to_die.add(process_id)
 
-    def ran_out_of_memory(self, process_id: str) -> bool:
-        """Return whether a SIGKILL that ended the leader came because memory ran out."""
-        group = self._groups.get(process_id)
-        asked = process_id in self._asked_to_die
-        return group is not None and not asked and group.oom_kills() > 0
+    def explain(self, command: Command, status: int) -> None:
+        """Blame it on memory if that ran out in the command's cgroup, and a SIGKILL ended it.
+
+        Not if somebody asked for one: the kernel does not tell the two apart.
+        """
+        group = self._groups.get(command.process_id)
+        if group is None or command.process_id in self._asked_to_die:
+            return
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and group.oom_kills():
+            command.blame("oom_killed")
 
     def ended(self, process_id: str) -> None:
         """Remove the command's cgroup as soon as nobody is in it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import signal
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -13,6 +14,18 @@ from tests.support.cgroups import fake_places
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class _Command:
+    """What is blamed."""
+
+    blamed: ClassVar[list[tuple[str, str]]] = []
+
+    def __init__(self, process_id: str) -> None:
+        self.process_id = process_id
+
+    def blame(self, cause: str) -> None:
+        self.blamed.append((self.process_id, cause))
 
 
 def test_where_it_is_dear_only_who_needs_one_gets_one(tmp_path: Path) -> None:
@@ -85,7 +98,8 @@ def test_memory_that_ran_out_is_told_only_of_ones_own_group(tmp_path: Path) -> N
         (tmp_path / "base" / name / "memory.events").write_text(f"oom 9\noom_kill {count}\n")
     groups.asked_to_die("asked")
 
-    assert groups.ran_out_of_memory("full")
-    assert not groups.ran_out_of_memory("asked")
-    assert not groups.ran_out_of_memory("fine")
-    assert not groups.ran_out_of_memory("unknown")
+    for name in ("full", "asked", "fine", "unknown"):
+        groups.explain(_Command(name), signal.SIGKILL)  # type: ignore[arg-type]
+    groups.explain(_Command("full"), signal.SIGTERM)  # type: ignore[arg-type]
+    groups.explain(_Command("full"), 9 << 8)  # type: ignore[arg-type]
+    assert _Command.blamed == [("full", "oom_killed")]
