@@ -53,6 +53,7 @@ class Commands:
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        usage_interval: float | None = None,
         mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> Opening[CommandHandle]:
@@ -75,6 +76,8 @@ class Commands:
             name: A label for people, None for none.
             tags: Labels to list by.
             merge_stderr: Send stderr where stdout goes, so that their order is exact.
+            usage_interval: Seconds between `Usage` events, 0.1 or more, sampled by the far side;
+                None for no such events. Our agent needs psutil for it (``hopx-async[serve]``).
             mask_secrets: Put stars in the place of every `Secret` of *env* and of ``sandbox.env``
                 in the output, before it is stored. Needs at least one; each has 6 bytes or more.
             process_id: An id of your own makes this get-or-create; None for a fresh one.
@@ -83,6 +86,7 @@ class Commands:
             InvalidArgument: If an argument breaks a rule; raised by the call, nothing was sent.
             SpawnError: If the program or the directory is not there or cannot be run.
             ConflictError: If *process_id* exists with another spec.
+            Unsupported: If the far side cannot sample usage and *usage_interval* asks for it.
             AgentUnreachable: If nobody answered until the policy gave up.
             ClosedError: If the sandbox has been closed.
         """
@@ -95,6 +99,7 @@ class Commands:
             name=name,
             tags=tags,
             merge_stderr=merge_stderr,
+            usage_interval=usage_interval,
             mask_secrets=mask_secrets,
         )
         return Opening(self._start(spec, owned=process_id is None))
@@ -112,6 +117,7 @@ class Commands:
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        usage_interval: float | None = None,
         mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> CommandResult:
@@ -131,6 +137,7 @@ class Commands:
             name: As for `start`.
             tags: As for `start`.
             merge_stderr: As for `start`.
+            usage_interval: As for `start`; `run` itself looks at no such event.
             mask_secrets: As for `start`.
             process_id: As for `start`.
 
@@ -147,6 +154,7 @@ class Commands:
             name=name,
             tags=tags,
             merge_stderr=merge_stderr,
+            usage_interval=usage_interval,
             mask_secrets=mask_secrets,
             process_id=process_id,
         )

@@ -26,7 +26,7 @@ __all__ = [
     "Output",
     "Status",
     "Stream",
-    "Usage",
+    "Totals",
     "new_process_id",
     "refuse",
 ]
@@ -40,21 +40,30 @@ Stream: TypeAlias = Literal["stdout", "stderr"]
 
 
 @attrs.frozen(kw_only=True)
-class Usage:
-    """What a command has used, of the leader and its reaped children.
+class Totals:
+    """What a command has used in all, of the leader and its reaped children.
 
     Attributes:
         cpu_seconds: User and system time, in seconds.
         max_rss_bytes: Peak resident size of its largest process, None where not known.
+        read_bytes: Bytes read from storage, in whole blocks of 512; None where not known.
+        write_bytes: Bytes written to storage, in whole blocks of 512; None where not known.
     """
 
     cpu_seconds: float
     max_rss_bytes: int | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Usage:
-        """Return the usage in an exit; keys it does not know are ignored."""
-        return cls(cpu_seconds=value["cpu_seconds"], max_rss_bytes=value.get("max_rss_bytes"))
+    def from_dict(cls, value: Mapping[str, Any]) -> Totals:
+        """Return the totals in an exit; keys it does not know are ignored."""
+        return cls(
+            cpu_seconds=value["cpu_seconds"],
+            max_rss_bytes=value.get("max_rss_bytes"),
+            read_bytes=value.get("read_bytes"),
+            write_bytes=value.get("write_bytes"),
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +89,7 @@ class Exit:
     ended_at: float | None = None
     duration: float | None = None
     survivors: int = 0
-    usage: Usage | None = None
+    usage: Totals | None = None
     tail: bytes = attrs.field(default=b"", repr=False)
 
     @property
@@ -141,7 +150,7 @@ class Exit:
             ended_at=value.get("ended_at"),
             duration=value.get("duration"),
             survivors=value.get("survivors") or 0,
-            usage=None if usage is None else Usage.from_dict(usage),
+            usage=None if usage is None else Totals.from_dict(usage),
             tail=b"".join(base64.b64decode(data) for _, data in value.get("tail") or ()),
         )
 
@@ -160,6 +169,7 @@ class CommandInfo:
         timeout: Its time limit in seconds, None for none.
         env_names: The names of the variables it was given; values are never shown.
         merge_stderr: Whether stderr went where stdout went.
+        usage_interval: Seconds between `Usage` events, None for none.
         mask_secrets: Whether secrets are masked in its output.
         pid: The leader's pid on the far side, None if it never started.
         started_at: Unix time of its start, None if it never started.
@@ -176,6 +186,7 @@ class CommandInfo:
     timeout: float | None = None
     env_names: tuple[str, ...] = ()
     merge_stderr: bool = False
+    usage_interval: float | None = None
     mask_secrets: bool = False
     pid: int | None = None
     started_at: float | None = None
@@ -198,6 +209,7 @@ class CommandInfo:
             timeout=spec.get("timeout"),
             env_names=tuple(spec.get("env_names") or ()),
             merge_stderr=bool(spec.get("merge_stderr")),
+            usage_interval=spec.get("usage_interval"),
             mask_secrets=bool(spec.get("mask_secrets")),
             pid=value.get("pid"),
             started_at=value.get("started_at"),
@@ -307,6 +319,8 @@ class Capabilities:
         internet_access: Whether they have the network of the host.
         env: Whether the sandbox keeps variables of its own: ``sandbox.env``.
         mask_secrets: Whether it can mask secrets in the output of commands.
+        wait_port: Whether it can tell when a command listens on a port.
+        usage: Whether it can sample what commands use.
     """
 
     agent: str
@@ -317,3 +331,5 @@ class Capabilities:
     internet_access: bool = True
     env: bool = False
     mask_secrets: bool = False
+    wait_port: bool = False
+    usage: bool = False

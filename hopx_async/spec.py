@@ -45,6 +45,7 @@ class CommandSpec:
         name: A label for people, None for none.
         tags: Labels to list by.
         merge_stderr: Whether stderr goes where stdout goes, so that their order is exact.
+        usage_interval: Seconds between `Usage` events, None for none.
         mask_secrets: Whether the secrets in *env* and the sandbox's own are masked in its output.
     """
 
@@ -58,6 +59,7 @@ class CommandSpec:
     name: str | None = None
     tags: Mapping[str, str] = attrs.field(factory=dict)
     merge_stderr: bool = False
+    usage_interval: float | None = None
     mask_secrets: bool = False
 
     @classmethod
@@ -72,6 +74,7 @@ class CommandSpec:
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        usage_interval: float | None = None,
         mask_secrets: bool = False,
     ) -> CommandSpec:
         """Check the arguments of a start and return them as a value.
@@ -88,6 +91,7 @@ class CommandSpec:
             name=name,
             tags=_as_dict("tags", tags),
             merge_stderr=merge_stderr,
+            usage_interval=usage_interval,
             mask_secrets=mask_secrets,
         )
         refuse(lifecycle.problem_with_spec(spec.to_dict()))
@@ -113,6 +117,7 @@ class StartOptions(TypedDict, total=False):
     name: str | None
     tags: Mapping[str, str] | None
     merge_stderr: bool
+    usage_interval: float | None
     mask_secrets: bool
     process_id: str | None
 

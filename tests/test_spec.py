@@ -47,6 +47,7 @@ def test_make_takes_the_arguments_of_a_start() -> None:
         "name": None,
         "tags": {"k": "v"},
         "merge_stderr": False,
+        "usage_interval": None,
         "mask_secrets": False,
         "secrets": [],
     }

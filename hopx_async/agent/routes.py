@@ -61,6 +61,7 @@ class Routes:
                 web.get(one, self._info),
                 web.post(one + "/signals/{signal_id}", self._signal),
                 web.post(one + "/kill", self._kill),
+                web.post(one + "/wait-port", self._wait_port),
                 web.get("/v1/env", self._env_get),
                 web.put("/v1/env", self._env_set),
                 web.patch("/v1/env", self._env_update),
@@ -109,6 +110,10 @@ class Routes:
     async def _kill(self, request: web.Request) -> web.Response:
         params = {**await _params(request), **request.match_info}
         return json_response(await self._calls.call("kill", params))
+
+    async def _wait_port(self, request: web.Request) -> web.Response:
+        params = {**await _params(request), **request.match_info}
+        return json_response(await self._calls.call("wait_port", params))
 
     async def _env_get(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call("env_get", {}))

@@ -19,11 +19,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["id_of", "problem_with_request"]
+__all__ = ["USAGE_KEYS", "id_of", "problem_with_request"]
+
+#: What a sample of usage has.
+USAGE_KEYS = frozenset({"cpu_seconds", "rss_bytes", "read_bytes", "write_bytes"})
+_MAY_BE_UNKNOWN = frozenset({"read_bytes", "write_bytes"})
+_MAX_FIGURE = 2**63
 
 _SPEC_KEYS = (
     *("process_id", "command", "working_dir", "timeout", "name", "tags", "merge_stderr"),
-    "mask_secrets",
+    *("usage_interval", "mask_secrets"),
 )
 _PUBLIC_KEYS = frozenset({*_SPEC_KEYS, "env_names", "spec_digest", "created_at"})
 _MAX_SIGNAL_ID = 128
@@ -46,7 +51,9 @@ def problem_with_request(message: dict[str, Any]) -> Problem | None:
         return problem or _problem_with_signal(message)
     if op == "kill":
         return problem or problem_with_grace(message.get("grace"))
-    return Problem("op", op, "a request is a start, a signal or a kill")
+    if op == "usage":
+        return problem or _problem_with_usage(message.get("usage"))
+    return Problem("op", op, "a request is a start, a signal, a kill or a usage")
 
 
 def _problem_with_start(message: dict[str, Any]) -> Problem | None:
@@ -98,6 +105,18 @@ def _problem_with_signal(message: dict[str, Any]) -> Problem | None:
         return Problem("signal_id", signal_id, f"a text of 1 to {_MAX_SIGNAL_ID} characters")
     if cause not in (None, "killed"):
         return Problem("cause", cause, "killed, or nothing")
+    return None
+
+
+def _problem_with_usage(usage: object) -> Problem | None:
+    if not isinstance(usage, dict) or set(usage) != USAGE_KEYS:
+        return Problem("usage", usage, f"it has {' '.join(sorted(USAGE_KEYS))}")
+    figures: dict[str, Any] = usage
+    for name, value in figures.items():
+        kinds = (int, float) if name == "cpu_seconds" else (int,)
+        known = type(value) in kinds and 0 <= value < _MAX_FIGURE
+        if not known and (value is not None or name not in _MAY_BE_UNKNOWN):
+            return Problem(name, value, "a figure is a number, 0 or more")
     return None
 
 

@@ -107,6 +107,8 @@ class Desk:
             self._start(message)
         elif op == "signal":
             self._signal(message)
+        elif op == "usage":
+            self._usage(message)
         else:
             self._kill(message)
 
@@ -138,6 +140,11 @@ class Desk:
             self._keeper.groups.asked_to_die(command.process_id)
         delivered = command.signal(message["signal_id"], number, message.get("cause"))
         self._reply(message["rid"], f'{{"delivered":{compact(delivered)}}}')
+
+    def _usage(self, message: Message) -> None:
+        command = self._keeper.commands.get(message["id"])
+        told = command is not None and command.sample(compact(message["usage"]).encode("ascii"))
+        self._reply(message["rid"], f'{{"delivered":{compact(told)}}}')
 
     def _kill(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])

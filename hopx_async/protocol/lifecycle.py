@@ -27,6 +27,7 @@ __all__ = [
     "GRACE",
     "HIDDEN",
     "ID_RULE",
+    "LEAST_INTERVAL",
     "MAX_SECRETS",
     "MAX_SECRET_BYTES",
     "MAX_TEXT_BYTES",
@@ -82,6 +83,9 @@ MAX_SECRET_BYTES = 8 * 1024
 #: Output is searched for each of them.
 MAX_SECRETS = 64
 
+#: Seconds between samples of what a command uses, at least: each looks at all processes.
+LEAST_INTERVAL = 0.1
+
 REASONS = (
     "exited",
     "signaled",
@@ -108,7 +112,7 @@ _ID = re.compile(ID_RULE)
 _SPEC_KEYS = frozenset(
     (
         *("process_id", "command", "env", "working_dir", "timeout", "name", "tags"),
-        *("merge_stderr", "mask_secrets", "secrets"),
+        *("merge_stderr", "usage_interval", "mask_secrets", "secrets"),
     )
 )
 
@@ -213,6 +217,7 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
         or _problem_with_timeout(spec.get("timeout"))
         or _problem_with_labels(spec.get("name"), spec.get("tags"))
         or _problem_with_flag("merge_stderr", spec.get("merge_stderr", False))
+        or _problem_with_interval(spec.get("usage_interval"))
         or _problem_with_masking(spec)
     )
 
@@ -299,6 +304,13 @@ def _problem_with_timeout(timeout: object) -> Problem | None:
     if timeout is None or (_is_number(timeout) and timeout > 0):  # type: ignore[operator]
         return None
     return Problem("timeout", timeout, "a number of seconds above 0, or None for no limit")
+
+
+def _problem_with_interval(interval: object) -> Problem | None:
+    if interval is None or (_is_number(interval) and interval >= LEAST_INTERVAL):  # type: ignore[operator]
+        return None
+    rule = f"a number of seconds, {LEAST_INTERVAL} or more, or None for no samples"
+    return Problem("usage_interval", interval, rule)
 
 
 def _problem_with_labels(name: object, tags: object) -> Problem | None:

@@ -53,7 +53,9 @@ async def _open(agent: MemoryAgent, give_up_after: float) -> Sandbox:
     return Sandbox(
         client,
         _MemoryLease(agent),
-        Capabilities(agent="memory", version="1", env=True, mask_secrets=True),
+        Capabilities(
+            agent="memory", version="1", env=True, mask_secrets=True, wait_port=True, usage=True
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.variables import Variables
 from hopx_async.testing.memory_log import MemoryLogs
+from hopx_async.testing.memory_ports import MemoryPorts
 
 __all__ = ["MemoryCommands", "Script", "ScriptedCommand"]
 
@@ -37,6 +38,7 @@ class ScriptedCommand:
         process_id: Its id.
         pid: A number, unique in the sandbox.
         spec: The full spec of its start, ``env`` included.
+        ports: The ports it listens on.
         env: The variables it runs with: those of ``sandbox.env`` at its start, and its own.
     """
 
@@ -58,6 +60,7 @@ class ScriptedCommand:
         self.started_at: float | None = None
         self.exit: dict[str, Any] | None = None
         self.ended = anyio.Event()
+        self.ports = MemoryPorts()
 
     async def stdout(self, data: bytes) -> None:
         """Write to stdout."""
@@ -69,6 +72,30 @@ class ScriptedCommand:
         await self._write(
             records.STDOUT if merged else records.STDERR, "stdout" if merged else "stderr", data
         )
+
+    def listen(self, port: int, paths: Mapping[str, int] | None = None) -> None:
+        """Listen on a port, as ``wait_for_port`` sees it.
+
+        Args:
+            port: Its number.
+            paths: What ``wait_for_http`` is answered: a status for each path; others: 404.
+        """
+        self.ports.open(port, paths or {})
+
+    async def usage(
+        self,
+        *,
+        cpu_seconds: float = 0.0,
+        rss_bytes: int = 0,
+        read_bytes: int | None = 0,
+        write_bytes: int | None = 0,
+    ) -> None:
+        """Be sampled with these figures; nothing happens unless the start asked for samples."""
+        if self.exit is None and self.spec.get("usage_interval") is not None:
+            figures: dict[str, Any] = {"cpu_seconds": cpu_seconds, "rss_bytes": rss_bytes}
+            figures |= {"read_bytes": read_bytes, "write_bytes": write_bytes}
+            self._owner.append(self.process_id, records.USAGE, figures)
+        await anyio.lowlevel.checkpoint()
 
     async def _write(self, kind: int, stream: str, data: bytes) -> None:
         if self._masks is not None:
@@ -148,6 +175,7 @@ class ScriptedCommand:
         tail = {} if (reason, code) == ("exited", 0) else {"tail": self._encoded_tail()}
         self._owner.append(self.process_id, records.EXITED, {**self.exit, **tail})
         self.ended.set()
+        self.ports.close()
 
     def _encoded_tail(self) -> list[list[str]]:
         room = lifecycle.TAIL_BYTES
@@ -247,6 +275,8 @@ class MemoryCommands:
             command.end_by("killed", "SIGTERM")
             await command.ended.wait()
             return {"exit": command.exit, "survivors": [], "means": "ancestry"}
+        if method == "wait_port":
+            return await command.ports.wait(params["port"], params["path"])
         raise ValueError(f"no such call: {method}")
 
     async def stop(self) -> None:
