@@ -6,7 +6,7 @@ import os
 import time
 
 from hopx_async.keeper import store as stores
-from hopx_async.keeper.tails import last_of, read_back
+from hopx_async.keeper.tail import tail_of
 from hopx_async.protocol import lifecycle, records
 
 TYPE_CHECKING = False
@@ -208,15 +208,15 @@ class Log:
 
     def tail(self, limit: int = lifecycle.TAIL_BYTES) -> list[tuple[str, bytes]]:
         """Return the last *limit* bytes of both streams in the order they came."""
-        if not self.output_bytes:
-            return []
-        first = self.spec_end
+        return tail_of(self, limit) if self.output_bytes else []
+
+    @property
+    def readable_from(self) -> int:
+        """The log offset from which on everything is there, records at each block's start."""
         if len(self.segments) > 1 and self._head_end != self.segments[1]:
             # What stood between the head and the next segment has been freed.
-            first = self.segments[1]
-        wanted = min(limit, self.output_bytes)
-        found = read_back(self._store, self.process_id, self.segments, (first, self.end), wanted)
-        return last_of(found, limit)
+            return self.segments[1]
+        return self.spec_end
 
     # Writing.
 
@@ -321,3 +321,19 @@ class Log:
         start = others.pop(0)
         self._store.unlink(records.segment_name(self.process_id, start))
         self._store.kept_bytes -= others[0] - start
+
+    # Reading back.
+
+    def read_back(self, start: int) -> list[bytes]:
+        """Return everything from log offset *start* on, in pieces."""
+        pieces = []
+        ends = [*self.segments[1:], self.end]
+        for begin, stop in zip(self.segments, ends, strict=True):
+            if stop > start:
+                fd = self._store.open_segment(records.segment_name(self.process_id, begin))
+                try:
+                    first = max(start, begin)
+                    pieces.append(os.pread(fd, stop - first, first - begin))
+                finally:
+                    os.close(fd)
+        return pieces

@@ -35,8 +35,10 @@ class MemoryPorts:
         """Wait until a port is open, and answers, or the command has ended: as ``wait_port``."""
         refuse(ports.problem_with_port(port))
         refuse(ports.problem_with_path(path))
+        assert isinstance(port, int)
+        assert path is None or isinstance(path, str)
         while True:
-            paths = self._open.get(port)  # type: ignore[call-overload]
+            paths = self._open.get(port)
             if paths is not None and (path is None or 200 <= paths.get(path, 404) < 400):
                 return {"ready": True, "ended": self._ended}
             if self._ended:

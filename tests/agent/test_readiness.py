@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ def a_command(process_id: str = "x", pid: int | None = None) -> tuple[Board, Com
 
 
 @contextlib.contextmanager
-def listening(host: str = "127.0.0.1") -> Iterator[int]:
+def listening(host: str = "127.0.0.1") -> Generator[int]:
     """Listen on a port, in this process."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as server:
@@ -37,7 +37,7 @@ def listening(host: str = "127.0.0.1") -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def other_process(program: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+def other_process(program: str, **env: str) -> Generator[subprocess.Popen[bytes]]:
     """Run a program of ours that prints a line when it is there, and ends with its stdin."""
     command = [sys.executable, "-c", program]
     pipe = subprocess.PIPE
@@ -160,9 +160,7 @@ async def test_the_end_of_the_command_answers_at_once() -> None:
     task = asyncio.create_task(wait_port(board, command, port, None, hang=3600))
     await asyncio.sleep(0.05)
     command.exit = END
-    for waiters in board._waiting.values():
-        for waiter in waiters:
-            waiter.set_result(None)
+    board._waiting.release(command.process_id)
     assert await task == {"ready": False, "ended": True}
     with socket.create_server(("127.0.0.1", port)):
         assert await wait_port(board, command, port, None) == {"ready": True, "ended": True}
