@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
-    from hopx_async.group import Group, GroupCompleted
+    from hopx_async.grouping import Group, GroupCompleted
     from hopx_async.handle import CommandHandle
     from hopx_async.mapping import MapStream
     from hopx_async.model import (
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         Totals,
     )
     from hopx_async.opening import Opening
+    from hopx_async.pooling import Pool, group, pool
     from hopx_async.protocol.events import (
         Event,
         Exited,
@@ -140,6 +141,7 @@ __all__ = [
     "Output",
     "OutputMatch",
     "OutputTooLarge",
+    "Pool",
     "ProtocolError",
     "RateLimited",
     "RemoteProtocolError",
@@ -164,8 +166,10 @@ __all__ = [
     "UsageError",
     "__version__",
     "as_completed",
+    "group",
     "local",
     "merge",
+    "pool",
     "remote",
     "wait_any",
 ]  # fmt: skip
@@ -173,8 +177,8 @@ __all__ = [
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
     "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream",
-    "readiness", "handle", "group", "mapping", "commands", "environment", "sandbox",
-    "providers.remote", "providers.local", "gathering",
+    "readiness", "handle", "grouping", "mapping", "commands", "environment", "sandbox",
+    "providers.remote", "providers.local", "gathering", "pooling",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others
