@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         Totals,
     )
     from hopx_async.opening import Opening
-    from hopx_async.pooling import Pool, group, pool
+    from hopx_async.pooling import Pool, pool
     from hopx_async.protocol.events import (
         Event,
         Exited,
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from hopx_async.readiness import OutputMatch
     from hopx_async.sandbox import Sandbox
     from hopx_async.secret import Secret
+    from hopx_async.spreading import group
     from hopx_async.stream import END, EventStream, LineStream, TextStream
 
 __version__ = "0.1.0"
@@ -178,7 +179,7 @@ __all__ = [
 _HOMES = (
     "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream",
     "readiness", "handle", "grouping", "mapping", "commands", "environment", "sandbox",
-    "providers.remote", "providers.local", "gathering", "pooling",
+    "providers.remote", "providers.local", "gathering", "pooling", "spreading",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -195,41 +195,6 @@ async def test_closing_while_one_opens_leaves_nothing() -> None:
     assert factory.live == 0
 
 
-async def test_a_group_spreads_by_load() -> None:
-    """A command goes where fewest of the group run."""
-    factory = Factory()
-    sandboxes = [await factory(), await factory()]
-    async with hopx.group(sandboxes, limit=4) as group:
-        handles = [group.start_soon(["nap", seconds]) for seconds in ("100", "5", "100", "5", "5")]
-        await handles[4].info()
-    assert [handle.ref.sandbox for handle in handles[:4]] == ["sbx_0", "sbx_1", "sbx_0", "sbx_1"]
-    assert handles[4].ref.sandbox == "sbx_1"
-    for sandbox in sandboxes:
-        await sandbox.aclose()
-
-
-async def test_a_group_on_a_pool_is_lent_what_it_needs() -> None:
-    """A group takes as many sandboxes as it has use for, and gives them back at its end."""
-    factory = Factory()
-    async with hopx.pool(factory, max_size=3) as pool:
-        async with pool.sandbox(), hopx.group(pool, limit=4) as group:
-            handles = [group.start_soon(["nap", "10"]) for _ in range(6)]
-            results = [await handle.result() for handle in handles]
-            assert [result.stdout for result in results] == ["done"] * 6
-            assert len({handle.ref.sandbox for handle in handles}) == 2
-            assert pool.lendable == 0
-        await anyio.sleep(1)
-        assert pool.lendable == 3
-        with pytest.raises(hopx.SpawnError):
-            async with hopx.group(pool, limit=3) as group:
-                group.start_soon(["nap", "3600"])
-                group.start_soon(["absent"])
-                await anyio.sleep(1000)
-        await anyio.sleep(1)
-        assert pool.lendable == 3
-    assert factory.live == 0
-
-
 @pytest.mark.parametrize(
     ("parameter", "arguments"),
     [
@@ -247,10 +212,3 @@ def test_bad_arguments_are_refused_at_the_call(parameter: str, arguments: dict[s
     with pytest.raises(InvalidArgument) as caught:
         hopx.pool(values.pop("factory"), **values)
     assert caught.value.parameter == parameter
-
-
-async def test_a_group_wants_sandboxes() -> None:
-    """A group names what is no sandbox, and wants one at least."""
-    for wrong in ([], [1]):
-        with pytest.raises(InvalidArgument, match="sandboxes"):
-            hopx.group(wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

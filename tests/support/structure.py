@@ -61,6 +61,7 @@ FLOORS: list[list[set[str]]] = [
             "readiness",
             "reading",
             "sandbox",
+            "spreading",
             "starting",
             "stream",
         }
