@@ -36,18 +36,16 @@ async def test_ends_of_a_commands_own_or_of_its_limits(
 
 
 async def test_ends_by_others() -> None:
-    """A kill is killed, a signal by name is signaled, one from outside as well, a stop is a stop."""
+    """A kill is killed; a signal by its name, or from outside, is signaled."""
     async with hopx.local() as sandbox:
         start = sandbox.commands.start
-        killed, asked, shot, last = [await start("exec sleep 300") for _ in range(4)]
+        killed, asked, shot = [await start("exec sleep 300") for _ in range(3)]
         assert fate(await killed.kill(grace=0)) == ("killed", None, "SIGKILL", "killed")
         await asked.send_signal("SIGKILL")
         assert fate(await asked.wait()) == ("signaled", None, "SIGKILL", "failed")
         assert shot.pid is not None
         os.kill(shot.pid, signal.SIGKILL)
         assert fate(await shot.wait()) == ("signaled", None, "SIGKILL", "failed")
-        await sandbox.kill()
-        assert last.process_id
 
 
 async def test_the_sandboxs_end_is_in_the_log(tmp_path: Any) -> None:
