@@ -12,7 +12,7 @@ import anyio
 
 from hopx_async.client import AgentClient
 from hopx_async.errors import HopxError, InvalidArgument
-from hopx_async.group import LIMIT, Group, OnError, Spread
+from hopx_async.grouping import LIMIT, Group, OnError, Spread
 from hopx_async.handle import CommandHandle
 from hopx_async.mapping import MakeCommand, MapStream, new_map
 from hopx_async.model import (

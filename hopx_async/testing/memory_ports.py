@@ -31,7 +31,7 @@ class MemoryPorts:
         self._ended = True
         self._news.set()
 
-    async def wait(self, port: object, path: object) -> dict[str, bool]:
+    async def wait(self, port: int, path: str | None) -> dict[str, bool]:
         """Wait until a port is open, and answers, or the command has ended: as ``wait_port``."""
         refuse(ports.problem_with_port(port))
         refuse(ports.problem_with_path(path))
