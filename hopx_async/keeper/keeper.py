@@ -19,6 +19,7 @@ from hopx_async.keeper.channel import Channel
 from hopx_async.keeper.command import READ_BYTES, Command
 from hopx_async.keeper.desk import Desk
 from hopx_async.keeper.groups import Groups
+from hopx_async.keeper.holding import Holding
 from hopx_async.keeper.index import Index, end_line
 from hopx_async.keeper.keeping import Ended, Keeping, restored
 from hopx_async.keeper.kill import Killer
@@ -81,6 +82,7 @@ class Keeper:
         self.leaders: dict[int, Command] = {}
         self._stuck: set[Command] = set()
         self._desk = Desk(self)
+        self.holding = Holding(loop, self._go_on)
         self._retry: Timer | None = None
         self._scans = 0
         self.stopping = False
@@ -145,6 +147,7 @@ class Keeper:
         self.groups.ended(command.process_id)
         size = len(command.terminal)
         self.index.add(end_line(command.process_id, command.log.end, size, command.outcome))
+        self.holding.ended(command)
         self.kept(command.log)
         self.changed(command)
 
@@ -156,6 +159,12 @@ class Keeper:
         """Tell the agent that nothing of a command is kept any more."""
         if self._desk.agent is not None:
             self._desk.agent.forgotten(process_id, at)
+
+    def _go_on(self, command: Command) -> None:
+        """Resume *command* if its log was held and is not any more."""
+        if command in self._stuck and command.log.retry():
+            self._stuck.discard(command)
+            command.resume()
 
     def _retry_logs(self) -> None:
         self._retry = None

@@ -45,6 +45,7 @@ class Log:
         "_start",
         "_store",
         "end",
+        "pin",
         "process_id",
         "segments",
         "spec_end",
@@ -59,6 +60,8 @@ class Log:
         #: Start offsets of the segments that are there.
         self.segments = [0]
         self.state = lifecycle.EMPTY
+        #: The log offset from which on a reader still needs everything, None if nobody does.
+        self.pin: int | None = None
         #: Log offset behind the spec, from where on records begin at block boundaries.
         self.spec_end = 0
         self._counts = [0, 0]
@@ -79,6 +82,19 @@ class Log:
         return self._counts[0] + self._counts[1]
 
     @property
+    def held(self) -> bool:
+        """Whether a reader needs so much that nothing more may be written."""
+        return self.pin is not None and self.end - self.pin >= self._room
+
+    @property
+    def _room(self) -> int:
+        # The head and the segment that is full stay, and the next one will fill up.
+        return self._store.retention_bytes - self._head_end - self._store.segment_bytes
+
+    def _may_free(self, others: list[int]) -> bool:
+        return self.pin is None or others[1] <= self.pin
+
+    @property
     def kept_bytes(self) -> int:
         """Bytes of its segments that are there."""
         if len(self.segments) == 1:
@@ -96,7 +112,7 @@ class Log:
             if idle or not self._roll():
                 return False
         head, *others = self.segments
-        if len(others) < 2:
+        if len(others) < 2 or not self._may_free(others):
             return False
         self._unlink(others)
         self.segments = [head, *others]
@@ -241,7 +257,7 @@ class Log:
         """Write as much as there is room for; return how many bytes that was."""
         written = 0
         stream = kind - records.STDOUT
-        while written < len(data):
+        while written < len(data) and not self.held:
             if not self._make_room(_LEAST_DATA):
                 break
             room = self._limit - self.end
@@ -310,9 +326,7 @@ class Log:
     def _free(self, end: int) -> None:
         """Unlink the oldest segments but the head while more than the retention is kept."""
         head, *others = self.segments
-        # The head and the segment that is full stay, and the next one will fill up.
-        room = self._store.retention_bytes - self._head_end - self._store.segment_bytes
-        while others[1:] and end - others[0] > room:
+        while others[1:] and end - others[0] > self._room and self._may_free(others):
             self._unlink(others)
         self.segments = [head, *others]
 
