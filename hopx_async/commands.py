@@ -12,6 +12,7 @@ import anyio
 
 from hopx_async.client import AgentClient
 from hopx_async.errors import HopxError, InvalidArgument
+from hopx_async.feeding import fed
 from hopx_async.handle import CommandHandle
 from hopx_async.model import (
     CommandInfo,
@@ -19,12 +20,14 @@ from hopx_async.model import (
     CommandResult,
     CommandSpec,
     Exit,
+    Limits,
     Status,
     refuse,
 )
 from hopx_async.opening import Opening
 from hopx_async.protocol import lifecycle
 from hopx_async.reading import MAX_BYTES, Keep
+from hopx_async.writing import as_bytes
 
 __all__ = ["Commands"]
 
@@ -45,9 +48,13 @@ class Commands:
         env: Mapping[str, str | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
+        idle_timeout: float | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        stdin: bool = False,
+        pty: bool | tuple[int, int] = False,
+        limits: Limits | None = None,
         process_id: str | None = None,
     ) -> Opening[CommandHandle]:
         """Start a background command; it has started when this returns its handle.
@@ -65,13 +72,19 @@ class Commands:
             working_dir: Where it runs; relative to the workspace; None for the workspace.
             timeout: Seconds for the whole command, enforced by the far side: TERM, five
                 seconds of grace, KILL; None for no limit.
+            idle_timeout: Seconds in which it prints nothing, enforced likewise; None for no limit.
             name: A label for people, None for none.
             tags: Labels to list by.
             merge_stderr: Send stderr where stdout goes, so that their order is exact.
+            stdin: Let `CommandHandle.send_stdin` send it input; its stdin is empty otherwise.
+            pty: Run it in a terminal of this many rows and columns, True for 24 and 80: stdin,
+                stdout and stderr are the terminal, its output comes as stdout.
+            limits: What it may use, None for no limits.
             process_id: An id of your own makes this get-or-create; None for a fresh one.
 
         Raises:
             InvalidArgument: If an argument breaks a rule; raised by the call, nothing was sent.
+            Unsupported: If this far side cannot do what *limits* asks for.
             SpawnError: If the program or the directory is not there or cannot be run.
             ConflictError: If *process_id* exists with another spec.
             AgentUnreachable: If nobody answered until the policy gave up.
@@ -83,9 +96,13 @@ class Commands:
             env=env,
             working_dir=working_dir,
             timeout=timeout,
+            idle_timeout=idle_timeout,
             name=name,
             tags=tags,
             merge_stderr=merge_stderr,
+            stdin=stdin,
+            pty=pty,
+            limits=limits,
         )
         return Opening(self._start(spec, owned=process_id is None))
 
@@ -94,14 +111,19 @@ class Commands:
         command: str | Sequence[str],
         *,
         check: bool = False,
+        input: bytes | str | None = None,  # noqa: A002  # the word of subprocess
         max_bytes: int = MAX_BYTES,
         keep: Keep | None = None,
         env: Mapping[str, str | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # enforced by the far side
+        idle_timeout: float | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        stdin: bool = False,
+        pty: bool | tuple[int, int] = False,
+        limits: Limits | None = None,
         process_id: str | None = None,
     ) -> CommandResult:
         """Run a command to its end and return its output: `start` and ``result`` in one.
@@ -112,14 +134,20 @@ class Commands:
         Args:
             command: As for `start`, like all arguments not named here.
             check: Raise `CommandFailed` unless the command exited with code 0.
+            input: Sent to its stdin, a text as UTF-8, and then its end; None for nothing. A
+                command that does not read all of it is no error.
             max_bytes: The most bytes of each stream to hold in memory.
             keep: ``"head+tail"`` cuts a longer stream in the middle, None raises.
             env: As for `start`.
             working_dir: As for `start`.
             timeout: As for `start`, in seconds.
+            idle_timeout: As for `start`, in seconds.
             name: As for `start`.
             tags: As for `start`.
             merge_stderr: As for `start`.
+            stdin: As for `start`; *input* implies it.
+            pty: As for `start`.
+            limits: As for `start`.
             process_id: As for `start`.
 
         Raises:
@@ -127,18 +155,24 @@ class Commands:
             OutputTooLarge: If a stream is longer than *max_bytes*.
             HopxError: As for `start`.
         """
+        typed = None if input is None else as_bytes("input", input)
         handle = await self.start(
             command,
             env=env,
             working_dir=working_dir,
             timeout=timeout,
+            idle_timeout=idle_timeout,
             name=name,
             tags=tags,
             merge_stderr=merge_stderr,
+            stdin=stdin or typed is not None,
+            pty=pty,
+            limits=limits,
             process_id=process_id,
         )
         try:
-            result = await handle.result(max_bytes=max_bytes, keep=keep)
+            output = handle.result(max_bytes=max_bytes, keep=keep)
+            result = await (output if typed is None else fed(handle, typed, output))
         except BaseException as error:
             try:
                 await handle.aclose()
@@ -226,7 +260,8 @@ class Commands:
         except asyncio.CancelledError:
             await self._undo(call, spec.process_id, owned=owned)
             raise
-        return CommandHandle(self._client, CommandInfo.from_dict(answer["info"]))
+        info = CommandInfo.from_dict(answer["info"])
+        return CommandHandle(self._client, info, fresh=bool(answer.get("created")))
 
     async def _undo(self, call: asyncio.Future[Any], process_id: str, *, owned: bool) -> None:
         with anyio.CancelScope(shield=True):

@@ -10,7 +10,7 @@ import attrs
 
 from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
-from hopx_async.spec import CommandSpec, new_process_id, refuse
+from hopx_async.spec import CommandSpec, Limits, new_process_id, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ __all__ = [
     "CommandSpec",
     "EndReason",
     "Exit",
+    "Limits",
     "Output",
     "Status",
     "Stream",
@@ -160,6 +161,10 @@ class CommandInfo:
         timeout: Its time limit in seconds, None for none.
         env_names: The names of the variables it was given; values are never shown.
         merge_stderr: Whether stderr went where stdout went.
+        idle_timeout: Its limit of seconds without output, None for none.
+        stdin: Whether input can be sent to it.
+        pty: Rows and columns of its terminal at its start, None for none.
+        limits: What it may use, None for no limits.
         pid: The leader's pid on the far side, None if it never started.
         started_at: Unix time of its start, None if it never started.
         exit: How it ended, None while it runs.
@@ -175,6 +180,10 @@ class CommandInfo:
     timeout: float | None = None
     env_names: tuple[str, ...] = ()
     merge_stderr: bool = False
+    idle_timeout: float | None = None
+    stdin: bool = False
+    pty: tuple[int, int] | None = None
+    limits: Limits | None = None
     pid: int | None = None
     started_at: float | None = None
     exit: Exit | None = None
@@ -196,6 +205,10 @@ class CommandInfo:
             timeout=spec.get("timeout"),
             env_names=tuple(spec.get("env_names") or ()),
             merge_stderr=bool(spec.get("merge_stderr")),
+            idle_timeout=spec.get("idle_timeout"),
+            stdin=bool(spec.get("stdin")),
+            pty=(spec["pty"][0], spec["pty"][1]) if spec.get("pty") else None,
+            limits=Limits(**spec["limits"]) if spec.get("limits") else None,
             pid=value.get("pid"),
             started_at=value.get("started_at"),
             exit=known,
@@ -299,9 +312,19 @@ class Capabilities:
         version: The far side's version.
         proof: By which means a kill is proven: ``"cgroup"``, ``"namespace"`` or ``"ancestry"``.
         merge_stderr: Whether one pipe for both streams can be asked for.
+        idle_timeout: Whether commands that print nothing can be ended.
+        stdin: Whether input can be sent to commands.
+        pty: Whether commands can run in terminals.
+        limits: Whether what a command uses can be limited.
+        process_limit: Whether the number of its processes can be limited, too.
     """
 
     agent: str
     version: str
     proof: str = "ancestry"
     merge_stderr: bool = True
+    idle_timeout: bool = False
+    stdin: bool = False
+    pty: bool = False
+    limits: bool = False
+    process_limit: bool = False

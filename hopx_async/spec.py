@@ -12,8 +12,10 @@ import attrs
 from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
 
-__all__ = ["CommandSpec", "new_process_id", "refuse"]
+__all__ = ["TERMINAL_SIZE", "CommandSpec", "Limits", "new_process_id", "refuse"]
 
+#: Rows and columns of a terminal unless told otherwise.
+TERMINAL_SIZE = (24, 80)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 
 
@@ -31,6 +33,35 @@ def new_process_id() -> str:
 
 
 @attrs.frozen(kw_only=True)
+class Limits:
+    """What one command may use; each process of it on its own. None: as much as its sandbox.
+
+    Attributes:
+        cpu_seconds: Processor time; SIGXCPU behind it, SIGKILL a second later.
+        address_space_bytes: Memory that it may map; allocations fail behind it.
+        open_files: Descriptors that it may hold; opening fails behind it.
+        file_size_bytes: How far it may write into a file; SIGXFSZ behind it.
+        nice: How much it gives way to others, 0 to 19, added to the agent's own.
+        processes: How many processes it may be; only where the far side can count them.
+    """
+
+    cpu_seconds: int | None = None
+    address_space_bytes: int | None = None
+    open_files: int | None = None
+    file_size_bytes: int | None = None
+    nice: int | None = None
+    processes: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what breaks a rule."""
+        refuse(lifecycle.problem_with_limits(attrs.asdict(self)))
+
+    def to_dict(self) -> dict[str, int] | None:
+        """Return the limits as they travel, None if there are none."""
+        return attrs.asdict(self, filter=lambda _, value: value is not None) or None
+
+
+@attrs.frozen(kw_only=True)
 class CommandSpec:
     """What is to be run, and how. The arguments of ``start`` as a value.
 
@@ -43,6 +74,10 @@ class CommandSpec:
         name: A label for people, None for none.
         tags: Labels to list by.
         merge_stderr: Whether stderr goes where stdout goes, so that their order is exact.
+        idle_timeout: Seconds without output, enforced by the far side; None for no limit.
+        stdin: Whether input can be sent; its stdin is empty otherwise.
+        pty: Rows and columns of the terminal that it runs in, None for none.
+        limits: What it may use, None for no limits.
     """
 
     process_id: str = attrs.field(factory=new_process_id)
@@ -53,6 +88,10 @@ class CommandSpec:
     name: str | None = None
     tags: Mapping[str, str] = attrs.field(factory=dict)
     merge_stderr: bool = False
+    idle_timeout: float | None = None
+    stdin: bool = False
+    pty: tuple[int, int] | None = None
+    limits: Limits | None = None
 
     @classmethod
     def make(
@@ -63,15 +102,22 @@ class CommandSpec:
         env: Mapping[str, str | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
+        idle_timeout: float | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        stdin: bool = False,
+        pty: bool | tuple[int, int] = False,
+        limits: Limits | None = None,
     ) -> CommandSpec:
         """Check the arguments of a start and return them as a value.
 
         Raises:
             InvalidArgument: If one of them breaks a rule; names it, its value and the rule.
         """
+        if limits is not None and not isinstance(limits, Limits):
+            raise InvalidArgument("limits", type(limits).__name__, "Limits(...), or None")
+        size = _as_size(pty)
         spec = cls(
             process_id=new_process_id() if process_id is None else process_id,
             command=command if isinstance(command, str) else _as_tuple(command),
@@ -80,7 +126,11 @@ class CommandSpec:
             timeout=timeout,
             name=name,
             tags=_as_dict("tags", tags),
-            merge_stderr=merge_stderr,
+            merge_stderr=merge_stderr if size is None or merge_stderr is not False else True,
+            idle_timeout=idle_timeout,
+            stdin=stdin if size is None or stdin is not False else True,
+            pty=size,
+            limits=limits,
         )
         refuse(lifecycle.problem_with_spec(spec.to_dict()))
         return spec
@@ -90,6 +140,8 @@ class CommandSpec:
         value = attrs.asdict(self, recurse=False)
         if isinstance(self.command, tuple):
             value["command"] = list(self.command)
+        value["pty"] = list(self.pty) if isinstance(self.pty, tuple) else self.pty
+        value["limits"] = None if self.limits is None else self.limits.to_dict()
         return value | {"env": dict(self.env), "tags": dict(self.tags)}
 
 
@@ -106,6 +158,12 @@ def _as_dict(parameter: str, value: object) -> Any:
     if not isinstance(value, Mapping):
         raise InvalidArgument(parameter, type(value).__name__, "it is a mapping")
     return dict(value)
+
+
+def _as_size(pty: Any) -> Any:
+    if pty is False or pty is None:
+        return None
+    return TERMINAL_SIZE if pty is True else tuple(pty) if isinstance(pty, list) else pty
 
 
 def _as_path(working_dir: object) -> Any:

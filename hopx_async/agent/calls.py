@@ -9,6 +9,7 @@ from typing import Any
 
 from hopx_async import __version__
 from hopx_async.agent.board import Board
+from hopx_async.agent.inputs import Inputs
 from hopx_async.agent.keeper_link import KeeperLink, Refusal
 from hopx_async.agent.starts import Starts
 from hopx_async.errors import (
@@ -53,6 +54,7 @@ class Calls:
         self._starts = starts
         self._statistics = statistics
         self._sandbox_id = sandbox_id
+        self._inputs = Inputs(board, keeper)
         self._methods: dict[str, Callable[[_Params], Awaitable[_Params]]] = {
             "hello": self._hello,
             "start": self._start,
@@ -60,6 +62,8 @@ class Calls:
             "list": self._list,
             "signal": self._signal,
             "kill": self._kill,
+            "stdin": self._stdin,
+            "resize": self._resize,
             "statistics": self._figures,
         }
 
@@ -137,6 +141,14 @@ class Calls:
             pass  # its log waits for room on the disk; it is dead all the same
         return {"exit": command.info()["exit"], "survivors": [], "means": answer.means}
 
+    async def _stdin(self, params: _Params) -> _Params:
+        _check_names(params, "process_id", "offset", "data", "eof")
+        return await self._inputs.stdin(params)
+
+    async def _resize(self, params: _Params) -> _Params:
+        _check_names(params, "process_id", "rows", "cols")
+        return await self._inputs.resize(params)
+
     async def _hello(self, params: _Params) -> _Params:
         _check_names(params)
         return {**facts(), "sandbox_id": self._sandbox_id}
@@ -153,7 +165,15 @@ def facts() -> dict[str, Any]:
         "agent": "hopx_async",
         "version": __version__,
         "link_version": wire.LINK_VERSION,
-        "capabilities": {"proof": "ancestry", "merge_stderr": True},
+        "capabilities": {
+            "proof": "ancestry",
+            "merge_stderr": True,
+            "idle_timeout": True,
+            "stdin": True,
+            "pty": True,
+            "limits": True,
+            "process_limit": False,
+        },
     }
 
 

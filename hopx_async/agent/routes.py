@@ -57,6 +57,8 @@ class Routes:
                 web.get(one, self._info),
                 web.post(one + "/signals/{signal_id}", self._signal),
                 web.post(one + "/kill", self._kill),
+                web.post(one + "/stdin", self._stdin),
+                web.post(one + "/resize", self._resize),
                 web.get("/v1/statistics", self._statistics),
             ]
         )
@@ -101,6 +103,15 @@ class Routes:
     async def _kill(self, request: web.Request) -> web.Response:
         params = {**await _params(request), **request.match_info}
         return json_response(await self._calls.call("kill", params))
+
+    async def _stdin(self, request: web.Request) -> web.Response:
+        # It may hang; it ends with its connection.
+        params = {**await _params(request), **request.match_info}
+        return json_response(await self._calls.call("stdin", params))
+
+    async def _resize(self, request: web.Request) -> web.Response:
+        params = {**await _params(request), **request.match_info}
+        return json_response(await self._calls.call("resize", params))
 
     async def _statistics(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call("statistics", {}))

@@ -14,7 +14,7 @@ import msgspec
 from hopx_async.agent.board import Board, Command
 from hopx_async.agent.keeper_link import KeeperLink, Refusal, spawn_error
 from hopx_async.agent.loading import read_log
-from hopx_async.errors import AgentFault, ConflictError, RateLimited
+from hopx_async.errors import AgentFault, ConflictError, RateLimited, Unsupported
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle
 
@@ -22,6 +22,8 @@ __all__ = ["MAX_LIVE", "Starts", "digest_of", "normal_spec", "same_again"]
 
 #: Commands that may run at a time.
 MAX_LIVE = 8192
+# What a terminal of ours understands is up to whoever shows it; most show these.
+_TERMINAL_ENV = {"TERM": "xterm-256color"}
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
@@ -39,9 +41,13 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         InvalidArgument: If something in it breaks a rule.
+        Unsupported: If this agent cannot do it.
     """
     refuse(lifecycle.problem_with_spec(params))
-    timeout = params.get("timeout")
+    _refuse_unsupported(params)
+    timeout, idle_timeout = params.get("timeout"), params.get("idle_timeout")
+    pty = params.get("pty")
+    limits = params.get("limits") or {}
     return {
         "process_id": params["process_id"],
         "command": params["command"],
@@ -50,8 +56,17 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         "timeout": None if timeout is None else float(timeout),
         "name": params.get("name"),
         "tags": params.get("tags") or {},
-        "merge_stderr": params.get("merge_stderr", False),
+        "merge_stderr": params.get("merge_stderr", False) or pty is not None,
+        "idle_timeout": None if idle_timeout is None else float(idle_timeout),
+        "stdin": params.get("stdin", False) or pty is not None,
+        "pty": pty,
+        "limits": {name: limits[name] for name in limits if limits[name] is not None} or None,
     }
+
+
+def _refuse_unsupported(params: dict[str, Any]) -> None:
+    if (params.get("limits") or {}).get("processes") is not None:
+        raise Unsupported("limits.processes: this agent has no cgroup to count processes by")
 
 
 def digest_of(spec: Mapping[str, Any], secret: bytes) -> str:
@@ -139,7 +154,7 @@ class Starts:
         public = _public_spec(spec, digest)
         working_dir = str(self._workspace / (spec["working_dir"] or ""))
         try:
-            answer = await self._keeper.start(public, self._environment(spec["env"]), working_dir)
+            answer = await self._keeper.start(public, self._environment(spec), working_dir)
         except Refusal as refusal:
             if refusal.code != "conflict_claimed":
                 raise refusal.error(process_id) from None
@@ -151,8 +166,9 @@ class Starts:
             self._board.put(known)
         return same_again(known, digest)
 
-    def _environment(self, own: Mapping[str, str | None]) -> dict[str, str]:
-        merged: dict[str, str | None] = {**self._base_env, **own}
+    def _environment(self, spec: Mapping[str, Any]) -> dict[str, str]:
+        terminal = {} if spec["pty"] is None else _TERMINAL_ENV
+        merged: dict[str, str | None] = {**self._base_env, **terminal, **spec["env"]}
         return {name: value for name, value in merged.items() if value is not None}
 
     async def _claimed(self, process_id: str) -> Command:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 
 from hopx_async.protocol.lifecycle import (
     MAX_TEXT_BYTES,
     SIGNAL_NAMES,
+    STDIN_BYTES,
     Problem,
     problem_with_grace,
     problem_with_id,
+    problem_with_size,
     problem_with_spec,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["id_of", "problem_with_request"]
 
-_SPEC_KEYS = ("process_id", "command", "working_dir", "timeout", "name", "tags", "merge_stderr")
+_SPEC_KEYS = (
+    *("process_id", "command", "working_dir", "timeout", "name", "tags", "merge_stderr"),
+    *("idle_timeout", "stdin", "pty", "limits"),
+)
 _PUBLIC_KEYS = frozenset({*_SPEC_KEYS, "env_names", "spec_digest", "created_at"})
 _MAX_SIGNAL_ID = 128
 
@@ -36,12 +43,10 @@ def problem_with_request(message: dict[str, Any]) -> Problem | None:
         return Problem("rid", rid, "a request has a number")
     if op == "start":
         return _problem_with_start(message)
-    problem = problem_with_id(message.get("id"))
-    if op == "signal":
-        return problem or _problem_with_signal(message)
-    if op == "kill":
-        return problem or problem_with_grace(message.get("grace"))
-    return Problem("op", op, "a request is a start, a signal or a kill")
+    look = _LOOKS.get(str(op))
+    if look is None:
+        return Problem("op", op, f"a request is a start or one of {', '.join(_LOOKS)}")
+    return problem_with_id(message.get("id")) or look(message)
 
 
 def _problem_with_start(message: dict[str, Any]) -> Problem | None:
@@ -86,6 +91,24 @@ def _problem_with_signal(message: dict[str, Any]) -> Problem | None:
     return None
 
 
+def _problem_with_stdin(message: dict[str, Any]) -> Problem | None:
+    offset, data, eof = message.get("offset"), message.get("data"), message.get("eof")
+    if offset is not None and (type(offset) is not int or offset < 0):
+        return Problem("offset", offset, "a number of bytes, 0 or more, or null to ask for it")
+    if not isinstance(eof, bool):
+        return Problem("eof", eof, "true or false")
+    try:
+        size = len(b64decode(data, validate=True)) if isinstance(data, str) else None
+    except ValueError:
+        size = None
+    # What is typed is not to be shown.
+    if size is None:
+        return Problem("data", type(data).__name__, "bytes in base64")
+    if size > STDIN_BYTES:
+        return Problem("data", f"{size} bytes", f"at most {STDIN_BYTES} bytes at a time")
+    return None
+
+
 def _encodable(text: str) -> bool:
     try:
         text.encode()
@@ -104,3 +127,11 @@ def _is_plain(env: dict[str, Any]) -> bool:
     return (
         names.isprintable() and text.isascii() and "\0" not in text and len(text) < MAX_TEXT_BYTES
     )
+
+
+_LOOKS: dict[str, Callable[[dict[str, Any]], Problem | None]] = {
+    "kill": lambda message: problem_with_grace(message.get("grace")),
+    "resize": lambda message: problem_with_size("size", message.get("size")),
+    "signal": _problem_with_signal,
+    "stdin": _problem_with_stdin,
+}

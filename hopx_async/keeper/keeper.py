@@ -14,12 +14,13 @@ import sys
 
 from hopx_async.keeper import proc
 from hopx_async.keeper.channel import Channel
-from hopx_async.keeper.command import READ_BYTES, Command
+from hopx_async.keeper.command import Command
 from hopx_async.keeper.desk import Desk
 from hopx_async.keeper.index import Index, end_line
 from hopx_async.keeper.kill import Killer
 from hopx_async.keeper.loop import Loop
 from hopx_async.keeper.orphans import Orphans
+from hopx_async.keeper.pipe import READ_BYTES
 from hopx_async.keeper.recover import recover
 from hopx_async.keeper.scan import EVERYTHING, Scanner
 from hopx_async.keeper.spawn import Spawner

@@ -22,11 +22,13 @@ __all__ = [
     "ENDED",
     "GRACE",
     "ID_RULE",
+    "LIMITS",
     "MAX_TEXT_BYTES",
     "REASONS",
     "RUNNING",
     "SIGNAL_NAMES",
     "STATUSES",
+    "STDIN_BYTES",
     "TABLE",
     "TAIL_BYTES",
     "LifecycleError",
@@ -34,6 +36,8 @@ __all__ = [
     "advance",
     "problem_with_grace",
     "problem_with_id",
+    "problem_with_limits",
+    "problem_with_size",
     "problem_with_spec",
     "reason_for",
     "status_of",
@@ -90,9 +94,23 @@ SIGNAL_NAMES = frozenset(
 ID_RULE = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _ID = re.compile(ID_RULE)
 _SPEC_KEYS = frozenset(
-    ("process_id", "command", "env", "working_dir", "timeout", "name", "tags", "merge_stderr")
+    (
+        *("process_id", "command", "env", "working_dir", "timeout", "name", "tags", "merge_stderr"),
+        *("idle_timeout", "stdin", "pty", "limits"),
+    )
 )
-
+#: What a start may limit, with the least and the greatest value.
+LIMITS = {
+    "cpu_seconds": (1, 2**31 - 1),
+    "address_space_bytes": (1, 2**62),
+    "open_files": (3, 2**31 - 1),
+    "file_size_bytes": (0, 2**62),
+    "nice": (0, 19),
+    "processes": (1, 2**31 - 1),
+}
+#: The most bytes of stdin in one call, and the most that wait for a command to read them.
+STDIN_BYTES = 64 * 1024
+_MOST_CELLS = 65535
 
 # Characters of a wrong value that a sentence shows.
 _SHOWN = 100
@@ -189,10 +207,40 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
         or _problem_with_command(spec.get("command"))
         or _problem_with_env(spec.get("env"))
         or _problem_with_dir(spec.get("working_dir"))
-        or _problem_with_timeout(spec.get("timeout"))
+        or _problem_with_timeout("timeout", spec.get("timeout"))
+        or _problem_with_timeout("idle_timeout", spec.get("idle_timeout"))
         or _problem_with_labels(spec.get("name"), spec.get("tags"))
         or _problem_with_flag("merge_stderr", spec.get("merge_stderr", False))
+        or _problem_with_flag("stdin", spec.get("stdin", False))
+        or (None if spec.get("pty") is None else problem_with_size("pty", spec["pty"]))
+        or problem_with_limits(spec.get("limits"))
     )
+
+
+def problem_with_size(parameter: str, size: object) -> Problem | None:
+    """Return what is wrong with the rows and columns of a terminal, or None."""
+    good = isinstance(size, (list, tuple)) and len(size) == 2
+    if good and all(_is_whole(cells, 1, _MOST_CELLS) for cells in size):  # type: ignore[attr-defined]
+        return None
+    return Problem(parameter, size, f"rows and columns, whole numbers from 1 to {_MOST_CELLS}")
+
+
+def problem_with_limits(limits: object) -> Problem | None:
+    """Return what is wrong with what a command may use, or None."""
+    if not isinstance(limits, (dict, type(None))):
+        return Problem("limits", limits, "limits map names to whole numbers")
+    for name, value in (limits or {}).items():
+        if name not in LIMITS:
+            return Problem("limits", name, f"one of {', '.join(LIMITS)}")
+        if value is not None and not _is_whole(value, *LIMITS[name]):
+            least, most = LIMITS[name]
+            rule = f"a whole number from {least} to {most}, or None for no limit"
+            return Problem(f"limits.{name}", value, rule)
+    return None
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _problem_with_command(command: object) -> Problem | None:
@@ -254,10 +302,10 @@ def _problem_with_dir(working_dir: object) -> Problem | None:
     return _problem_with_text("working_dir", working_dir, empty="a directory is not empty")
 
 
-def _problem_with_timeout(timeout: object) -> Problem | None:
+def _problem_with_timeout(parameter: str, timeout: object) -> Problem | None:
     if timeout is None or (_is_number(timeout) and timeout > 0):  # type: ignore[operator]
         return None
-    return Problem("timeout", timeout, "a number of seconds above 0, or None for no limit")
+    return Problem(parameter, timeout, "a number of seconds above 0, or None for no limit")
 
 
 def _problem_with_labels(name: object, tags: object) -> Problem | None:

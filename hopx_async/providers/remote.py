@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from hopx_async.client import AgentClient
 from hopx_async.errors import InvalidArgument, RemoteProtocolError, Unsupported
 from hopx_async.model import Capabilities
@@ -63,10 +65,16 @@ def _read_facts(url: str, facts: Any) -> tuple[str, Capabilities]:
         return str(facts["sandbox_id"]), Capabilities(
             agent=str(facts["agent"]),
             version=str(facts["version"]),
-            proof=str(known.get("proof", "ancestry")),
+            **_known_capabilities(known),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RemoteProtocolError(f"{url} is no agent of ours: {facts!r:.80}") from error
+
+
+def _known_capabilities(known: dict[str, Any]) -> dict[str, Any]:
+    fields = [field for field in attrs.fields(Capabilities) if field.default is not attrs.NOTHING]
+    kinds: dict[str, Any] = {field.name: type(field.default) for field in fields}
+    return {name: kinds[name](known[name]) for name in kinds if name in known}
 
 
 def check_seconds(parameter: str, value: float) -> None:

@@ -16,9 +16,12 @@ from hopx_async.errors import (
     CommandNotFound,
     ConflictError,
     SpawnError,
+    Unsupported,
 )
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle, records
+from hopx_async.testing.memory_idle import MemoryIdle
+from hopx_async.testing.memory_input import MemoryInput
 from hopx_async.testing.memory_log import MemoryLogs
 
 __all__ = ["MemoryCommands", "Script", "ScriptedCommand"]
@@ -35,6 +38,7 @@ class ScriptedCommand:
         process_id: Its id.
         pid: A number, unique in the sandbox.
         spec: The full spec of its start, ``env`` included.
+        input: What is sent to it; `read_stdin` and `read_line` read it.
     """
 
     def __init__(self, spec: dict[str, Any], pid: int, owner: MemoryCommands) -> None:
@@ -48,6 +52,8 @@ class ScriptedCommand:
         self._signal_ids: set[str] = set()
         self._tail: list[tuple[str, bytes]] = []
         self._began = anyio.current_time()
+        self._idle = MemoryIdle(spec.get("idle_timeout"))
+        self.input = MemoryInput(spec)
         self.started_at: float | None = None
         self.exit: dict[str, Any] | None = None
         self.ended = anyio.Event()
@@ -58,13 +64,27 @@ class ScriptedCommand:
 
     async def stderr(self, data: bytes) -> None:
         """Write to stderr."""
-        merged = self.spec.get("merge_stderr")
+        merged = self.spec.get("merge_stderr") or self.spec.get("pty")
         await self._write(
             records.STDOUT if merged else records.STDERR, "stdout" if merged else "stderr", data
         )
 
+    async def read_stdin(self, size: int = lifecycle.STDIN_BYTES) -> bytes:
+        """Wait for what is sent: 1 to *size* bytes, ``b""`` at the end or without stdin."""
+        return await self.input.read(size)
+
+    async def read_line(self) -> bytes:
+        """Wait for a line that is sent, with its newline; less at the end of the input."""
+        return await self.input.read_line()
+
+    @property
+    def terminal_size(self) -> tuple[int, int] | None:
+        """Rows and columns of its terminal by now, None without one."""
+        return self.input.size
+
     async def _write(self, kind: int, stream: str, data: bytes) -> None:
         if self.exit is None and data:
+            self._idle.touched()
             self._tail = [*self._tail[-32:], (stream, data[-lifecycle.TAIL_BYTES :])]
             self._owner.logs.append_data(self.process_id, kind, self._owner.now(), data)
             self._owner.changed(self.process_id)
@@ -104,7 +124,9 @@ class ScriptedCommand:
         code: int | None = None
         try:
             with anyio.move_on_after(self.spec.get("timeout")) as scope:
-                code = await script(self)
+                code = await self._idle.watch(script(self))
+            if self._idle.over:
+                self._cause, self._signal = self._cause or "idle_timed_out", "SIGTERM"
             if scope.cancelled_caught:
                 self._cause, self._signal = self._cause or "timed_out", "SIGTERM"
         except asyncio.CancelledError:
@@ -132,6 +154,7 @@ class ScriptedCommand:
         }
         tail = {} if (reason, code) == ("exited", 0) else {"tail": self._encoded_tail()}
         self._owner.append(self.process_id, records.EXITED, {**self.exit, **tail})
+        self.input.close()
         self.ended.set()
 
     def _encoded_tail(self) -> list[list[str]]:
@@ -205,10 +228,8 @@ class MemoryCommands:
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
         """Carry out one call."""
-        if method == "start":
-            return self._start(params)
-        if method == "list":
-            return self._list(params)
+        if method in {"start", "list"}:
+            return (self._start if method == "start" else self._list)(params)
         if method == "statistics":
             return {"commands": len(self._commands)}
         command = self[params["process_id"]]
@@ -222,7 +243,7 @@ class MemoryCommands:
             command.end_by("killed", "SIGTERM")
             await command.ended.wait()
             return {"exit": command.exit, "survivors": [], "means": "ancestry"}
-        raise ValueError(f"no such call: {method}")
+        return await command.input.call(method, params)
 
     async def stop(self) -> None:
         """End all commands as a stopping sandbox does."""
@@ -233,6 +254,8 @@ class MemoryCommands:
 
     def _start(self, spec: dict[str, Any]) -> dict[str, Any]:
         refuse(lifecycle.problem_with_spec(spec))
+        if spec.get("limits"):
+            raise Unsupported("a script in memory has nothing that could be limited")
         known = self._commands.get(spec["process_id"])
         if known is not None:
             if known.spec != spec:

@@ -197,8 +197,9 @@ def _route(
     if method == "signal":
         body = {"name": params["name"], "cause": params.get("cause")}
         return "POST", f"{command}/signals/{quote(params['signal_id'], safe='')}", body, []
-    if method == "kill":
-        return "POST", f"{command}/kill", {"grace": params["grace"]}, []
+    if method in {"kill", "stdin", "resize"}:
+        body = {key: value for key, value in params.items() if key != "process_id"}
+        return "POST", f"{command}/{method}", body, []
     if method in {"hello", "statistics"}:
         return "GET", f"/v1/{method}", None, []
     raise ValueError(f"no such call: {method}")

@@ -50,6 +50,7 @@ FLOORS: list[list[set[str]]] = [
             "client",
             "commands",
             "environment",
+            "feeding",
             "files",
             "gathering",
             "group",
@@ -62,6 +63,7 @@ FLOORS: list[list[set[str]]] = [
             "reading",
             "sandbox",
             "stream",
+            "writing",
         }
     ],
     [{""}],  # hopx_async itself, which only re-exports
