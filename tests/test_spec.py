@@ -44,6 +44,10 @@ def test_make_takes_the_arguments_of_a_start() -> None:
         "name": None,
         "tags": {"k": "v"},
         "merge_stderr": False,
+        "idle_timeout": None,
+        "stdin": False,
+        "pty": None,
+        "limits": None,
     }
     assert CommandSpec.make("ls", process_id="mine").to_dict()["command"] == "ls"
 

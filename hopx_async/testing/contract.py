@@ -34,6 +34,7 @@ from hopx_async.handle import CommandHandle
 from hopx_async.model import CommandRef
 from hopx_async.protocol.events import Event, Exited, Started, Stderr, Stdout
 from hopx_async.sandbox import Sandbox
+from hopx_async.testing import contract_input
 from hopx_async.testing.memory import ScriptedCommand
 
 __all__ = [
@@ -90,6 +91,7 @@ SCRIPTS: dict[str, Callable[[ScriptedCommand], Awaitable[int]]] = {
     _STEPS: _steps,
     _SLEEP: _sleep,
     _LARGE: _large,
+    **contract_input.SCRIPTS,
 }
 
 
@@ -320,7 +322,7 @@ async def _raises(kind: type[E], awaitable: Awaitable[Any]) -> E:
     raise AssertionError(f"{kind.__name__} was not raised, but {value!r} returned")
 
 
-#: Every check, in the order of this file.
+#: Every check, in the order of this file; then those of `contract_input`.
 CHECKS: tuple[Check, ...] = (
     events_are_whole_and_in_order,
     every_cursor_resumes,
@@ -339,4 +341,5 @@ CHECKS: tuple[Check, ...] = (
     a_cancelled_start_leaves_nothing,
     commands_are_listed,
     a_reader_that_never_reads_delays_nobody,
+    *contract_input.CHECKS,
 )

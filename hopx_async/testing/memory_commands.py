@@ -50,6 +50,7 @@ class ScriptedCommand:
         self._cause: str | None = None
         self._signal: str | None = None
         self._signal_ids: set[str] = set()
+        self._awaited: dict[str, anyio.Event] = {}
         self._tail: list[tuple[str, bytes]] = []
         self._began = anyio.current_time()
         self._idle = MemoryIdle(spec.get("idle_timeout"))
@@ -81,6 +82,11 @@ class ScriptedCommand:
     def terminal_size(self) -> tuple[int, int] | None:
         """Rows and columns of its terminal by now, None without one."""
         return self.input.size
+
+    async def signalled(self, name: str) -> None:
+        """Wait for a signal such as ``"SIGUSR1"``; from then on it does not end the script."""
+        event = self._awaited.setdefault(name, anyio.Event())
+        await event.wait()
 
     async def _write(self, kind: int, stream: str, data: bytes) -> None:
         if self.exit is None and data:
@@ -115,8 +121,11 @@ class ScriptedCommand:
         """Deliver a signal once; return whether the command was there to get it."""
         if self.exit is not None:
             return False
-        if signal_id not in self._signal_ids and name not in _HARMLESS:
-            self.end_by(cause, name)
+        if signal_id not in self._signal_ids:
+            if name in self._awaited:
+                self._awaited[name].set()
+            elif name not in _HARMLESS:
+                self.end_by(cause, name)
         self._signal_ids.add(signal_id)
         return True
 

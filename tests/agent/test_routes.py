@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hopx_async import __version__
+from hopx_async.agent.calls import facts
 from hopx_async.protocol import wire
 from tests.agent.harness import serving
 from tests.agent.keeper_double import full_spec
@@ -127,7 +128,8 @@ async def test_info_says_whose_agent_it_is(tmp_path: Path) -> None:
 
         assert (status, answer["agent"], answer["version"]) == (200, "hopx_async", __version__)
         assert answer["link_version"] == wire.LINK_VERSION
-        assert answer["capabilities"] == {"proof": "ancestry", "merge_stderr": True}
+        assert answer["capabilities"] == facts()["capabilities"]
+        assert answer["capabilities"]["merge_stderr"] is True
 
 
 async def test_statistics_count(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import hopx_async as hopx
-from hopx_async.testing import contract, memory, run
+from hopx_async.testing import contract, contract_input, memory, run
 from hopx_async.testing.contract import CHECKS, SCRIPTS, Check
 
 
@@ -36,7 +36,7 @@ async def test_local_keeps_the_contract(check: Check) -> None:
 
 
 def test_checks_are_all_listed() -> None:
-    """CHECKS holds every check of the module, in its order."""
+    """CHECKS holds every check of the module, in its order, and those of input."""
     found = [
         value
         for value in vars(contract).values()
@@ -45,4 +45,4 @@ def test_checks_are_all_listed() -> None:
         and not value.__name__.startswith("_")
     ]
 
-    assert found == list(CHECKS)
+    assert [*found, *contract_input.CHECKS] == list(CHECKS)
