@@ -81,9 +81,10 @@ async def test_resizing_can_be_cancelled() -> None:
         assert scope.cancelled_caught
         agent.heal()
         assert await job.resize(1, 2)
-        for size in ((0, 1), (1, 70_000), (1.5, 2), ("1", 2), (True, 2)):
+        sizes: Any = ((0, 1), (1, 70_000), (1.5, 2), ("1", 2), (True, 2))
+        for size in sizes:
             with pytest.raises(InvalidArgument, match="size"):
-                await job.resize(*size)  # type: ignore[arg-type]
+                await job.resize(*size)
 
 
 async def test_another_sender_is_noticed() -> None:
@@ -126,8 +127,9 @@ async def test_what_is_no_data_is_refused(data: Any) -> None:
         with pytest.raises(InvalidArgument, match="data") as caught:
             await job.send_stdin(data)
         assert "ud800" not in str(caught.value)
+        wrong: Any = data or 0
         with pytest.raises(InvalidArgument, match="input"):
-            await sandbox.commands.run(_COPY, input=data or 0)
+            await sandbox.commands.run(_COPY, input=wrong)
 
 
 def test_bytes_are_copied() -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hopx_async.keeper import idle as module
 from hopx_async.keeper.idle import Idle
 from tests.keeper.harness import KeeperProcess, output
 
@@ -33,7 +32,7 @@ class _World:
         self.timers: list[_Timer] = []
         self.out: list[float] = []
         self.fds: list[int] = []
-        patch.setattr(module.time, "monotonic", lambda: self.now)
+        patch.setattr("hopx_async.keeper.idle.time.monotonic", lambda: self.now)
 
     def call_at(self, when: float, action: Callable[[], object]) -> Any:
         self.timers.append(_Timer(when, action))

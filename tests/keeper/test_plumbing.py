@@ -50,7 +50,8 @@ def test_descriptors_are_few_and_never_block(
 
 def test_nothing_is_left_of_what_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where descriptors run out, those that were made are closed."""
-    pipe, made = os.pipe, []
+    pipe = os.pipe
+    made: list[int] = []
 
     def few() -> tuple[int, int]:
         if made:
