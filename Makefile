@@ -24,7 +24,7 @@ demo: $(run_stamp) ## run three real background commands on the embedded agent, 
 	@$(bin)/python docs/examples/three_commands.py
 
 test: $(run_stamp) ## run the test suite (ARGS="-k name" narrows it)
-	@$(bin)/python -m pytest $(ARGS)
+	@$(bin)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 test-all: test ## the same under every other supported Python found on this machine
 	@for version in $(OTHER_PYTHONS); do \

@@ -17,6 +17,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  # one clear sentence for who copi
 
 if TYPE_CHECKING:
     from hopx_async.commands import Commands
+    from hopx_async.environment import Environment
     from hopx_async.errors import (
         AgentFault,
         AgentUnreachable,
@@ -53,7 +54,10 @@ if TYPE_CHECKING:
         Unsupported,
         UsageError,
     )
+    from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
+    from hopx_async.group import Group, GroupCompleted
     from hopx_async.handle import CommandHandle
+    from hopx_async.mapping import MapStream
     from hopx_async.model import (
         Capabilities,
         CommandInfo,
@@ -81,6 +85,7 @@ if TYPE_CHECKING:
     from hopx_async.providers.local import local
     from hopx_async.providers.remote import remote
     from hopx_async.sandbox import Sandbox
+    from hopx_async.secret import Secret
     from hopx_async.stream import END, EventStream, LineStream, TextStream
 
 __version__ = "0.1.0"
@@ -90,6 +95,7 @@ __all__ = [
     "AgentFault",
     "AgentUnreachable",
     "ApiError",
+    "AsCompleted",
     "AuthenticationError",
     "BadCursor",
     "BusyError",
@@ -110,10 +116,13 @@ __all__ = [
     "ConnectError",
     "ConnectionLost",
     "EndReason",
+    "Environment",
     "Event",
     "EventStream",
     "Exit",
     "Exited",
+    "Group",
+    "GroupCompleted",
     "HopxError",
     "InvalidArgument",
     "Limits",
@@ -121,6 +130,8 @@ __all__ = [
     "LineStream",
     "LocalProtocolError",
     "Lost",
+    "MapStream",
+    "MergedStream",
     "MissingApiKey",
     "MisuseError",
     "NotFoundError",
@@ -133,6 +144,7 @@ __all__ = [
     "RequestTimeout",
     "Sandbox",
     "SandboxNotFound",
+    "Secret",
     "SpawnError",
     "Started",
     "Status",
@@ -149,14 +161,18 @@ __all__ = [
     "Usage",
     "UsageError",
     "__version__",
+    "as_completed",
     "local",
+    "merge",
     "remote",
+    "wait_any",
 ]  # fmt: skip
 
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
-    "errors", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
-    "commands", "sandbox", "providers.remote", "providers.local",
+    "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
+    "group", "mapping", "commands", "environment", "sandbox", "providers.remote",
+    "providers.local", "gathering",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -4,17 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from hopx_async.errors import MisuseError
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.protocol.cursor import START, Position
 from hopx_async.protocol.events import Event
-from hopx_async.protocol.subscription import Subscription
+from hopx_async.protocol.subscription import LAST_WINDOW, Subscription
 from hopx_async.transport.base import Transport
 from hopx_async.transport.pump import Pump
 
-__all__ = ["AgentClient"]
+__all__ = ["AgentClient", "Way"]
+
+
+class Way(Protocol):
+    """The way to a command, as its handle and its streams use it.
+
+    An `AgentClient` is one; so is the way to a command that waits for its place in a
+    group, which is there from when the command has started.
+    """
+
+    @property
+    def sandbox_id(self) -> str:
+        """The sandbox that it leads to."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether it leads there already."""
+        ...
+
+    async def until_ready(self) -> None:
+        """Wait until it leads there; raise why it never will."""
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Call back once `until_ready` would return: at once, if it would now."""
+
+    def check(self) -> None:
+        """Refuse a use from elsewhere."""
+
+    def check_open(self) -> None:
+        """Refuse a use from elsewhere, or after the end."""
+
+    async def call(self, method: str, **params: Any) -> Any:
+        """Carry out a call that may be repeated."""
+
+    def subscribe(
+        self,
+        process_id: str,
+        position: Position = START,
+        *,
+        output: bool = True,
+        most: int = LAST_WINDOW,
+    ) -> Subscription:
+        """Return a new reader of a command."""
+        ...
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forget a reader."""
+
+    async def next_event(self, subscription: Subscription) -> Event | None:
+        """Return a reader's next event, None at its end."""
+
+    def take(self, subscription: Subscription) -> Event | None:
+        """Return what a reader has now, None for nothing."""
+
+    def listen(self, subscription: Subscription, callback: Callable[[], None]) -> None:
+        """Call back whenever there may be something to take."""
 
 
 class AgentClient:
@@ -33,6 +90,18 @@ class AgentClient:
         self._pid = os.getpid()
         self._pump = Pump(transport, give_up_after=give_up_after)
         self._pump.start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it leads there: always."""
+        return True
+
+    async def until_ready(self) -> None:
+        """Return at once."""
+
+    def when_ready(self, callback: Callable[[], None]) -> None:
+        """Call back at once."""
+        callback()
 
     @property
     def connected(self) -> bool:
@@ -73,11 +142,16 @@ class AgentClient:
         return await self._pump.call(method, params)
 
     def subscribe(
-        self, process_id: str, position: Position = START, *, output: bool = True
+        self,
+        process_id: str,
+        position: Position = START,
+        *,
+        output: bool = True,
+        most: int = LAST_WINDOW,
     ) -> Subscription:
-        """Return a new reader of a command, to be closed by `unsubscribe`."""
+        """Return a new reader of a command, which holds *most* bytes, to be closed again."""
         self.check()
-        return self._pump.subscribe(process_id, position, output=output)
+        return self._pump.subscribe(process_id, position, output=output, most=most)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Forget a reader. May be called by a finalizer in any thread, and after the loop's end."""
@@ -95,15 +169,28 @@ class AgentClient:
             HopxError: Why the reader ended before its end.
         """
         while True:
-            event = subscription.take()
-            self._pump.flush()
+            event = self.take(subscription)
             if event is not None:
                 return event
-            if subscription.error is not None:
-                raise subscription.error
             if subscription.done:
                 return None
             await self._pump.news(subscription)
+
+    def take(self, subscription: Subscription) -> Event | None:
+        """Return what a reader has now, None for nothing: now, or at all if it is done.
+
+        Raises:
+            HopxError: Why the reader ended before its end.
+        """
+        event = subscription.take()
+        self._pump.flush()
+        if event is None and subscription.error is not None:
+            raise subscription.error
+        return event
+
+    def listen(self, subscription: Subscription, callback: Callable[[], None]) -> None:
+        """Call back whenever there may be something to take; see `Pump.listen`."""
+        self._pump.listen(subscription, callback)
 
     def statistics(self) -> dict[str, Any]:
         """Return what this side knows: whether the link is up and how, reconnects, bytes held."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, get_args
-
-import anyio
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from typing import TypeVar, get_args
 
 from hopx_async.client import AgentClient
 from hopx_async.errors import HopxError, InvalidArgument
 from hopx_async.feeding import fed
+from hopx_async.group import LIMIT, Group, OnError, Spread
 from hopx_async.handle import CommandHandle
+from hopx_async.launch import started
+from hopx_async.mapping import MakeCommand, MapStream, new_map
 from hopx_async.model import (
     CommandInfo,
     CommandRef,
@@ -27,12 +26,13 @@ from hopx_async.model import (
 from hopx_async.opening import Opening
 from hopx_async.protocol import lifecycle
 from hopx_async.reading import MAX_BYTES, Keep
+from hopx_async.secret import Secret
 from hopx_async.writing import as_bytes
 
 __all__ = ["Commands"]
 
-# Seconds in which a cancelled start learns what it has started, and ends it.
-_UNDO_SECONDS = 15.0
+
+T = TypeVar("T")
 
 
 class Commands:
@@ -45,7 +45,7 @@ class Commands:
         self,
         command: str | Sequence[str],
         *,
-        env: Mapping[str, str | None] | None = None,
+        env: Mapping[str, str | Secret | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
         idle_timeout: float | None = None,
@@ -55,6 +55,7 @@ class Commands:
         stdin: bool = False,
         pty: bool | tuple[int, int] = False,
         limits: Limits | None = None,
+        mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> Opening[CommandHandle]:
         """Start a background command; it has started when this returns its handle.
@@ -68,7 +69,8 @@ class Commands:
 
         Args:
             command: A text runs in ``bash -c``, a sequence is a program and its arguments.
-            env: Variables added to the sandbox's own; None as a value unsets one.
+            env: Variables added to the sandbox's own; None as a value unsets one, a `Secret` is
+                the same to the command and can be masked.
             working_dir: Where it runs; relative to the workspace; None for the workspace.
             timeout: Seconds for the whole command, enforced by the far side: TERM, five
                 seconds of grace, KILL; None for no limit.
@@ -80,6 +82,8 @@ class Commands:
             pty: Run it in a terminal of this many rows and columns, True for 24 and 80: stdin,
                 stdout and stderr are the terminal, its output comes as stdout.
             limits: What it may use, None for no limits.
+            mask_secrets: Put stars in the place of every `Secret` of *env* and of ``sandbox.env``
+                in the output, before it is stored. Needs at least one; each has 6 bytes or more.
             process_id: An id of your own makes this get-or-create; None for a fresh one.
 
         Raises:
@@ -103,6 +107,7 @@ class Commands:
             stdin=stdin,
             pty=pty,
             limits=limits,
+            mask_secrets=mask_secrets,
         )
         return Opening(self._start(spec, owned=process_id is None))
 
@@ -114,7 +119,7 @@ class Commands:
         input: bytes | str | None = None,  # noqa: A002  # the word of subprocess
         max_bytes: int = MAX_BYTES,
         keep: Keep | None = None,
-        env: Mapping[str, str | None] | None = None,
+        env: Mapping[str, str | Secret | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # enforced by the far side
         idle_timeout: float | None = None,
@@ -124,6 +129,7 @@ class Commands:
         stdin: bool = False,
         pty: bool | tuple[int, int] = False,
         limits: Limits | None = None,
+        mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> CommandResult:
         """Run a command to its end and return its output: `start` and ``result`` in one.
@@ -148,6 +154,7 @@ class Commands:
             stdin: As for `start`; *input* implies it.
             pty: As for `start`.
             limits: As for `start`.
+            mask_secrets: As for `start`.
             process_id: As for `start`.
 
         Raises:
@@ -168,6 +175,7 @@ class Commands:
             stdin=stdin or typed is not None,
             pty=pty,
             limits=limits,
+            mask_secrets=mask_secrets,
             process_id=process_id,
         )
         try:
@@ -237,6 +245,74 @@ class Commands:
         handle = await self.get(ref)
         return await handle.kill(grace)
 
+    def group(
+        self,
+        *,
+        limit: int | None = LIMIT,
+        on_error: OnError = "cancel",
+        grace: float = lifecycle.GRACE,
+    ) -> Group:
+        """Return a scope for commands: ``async with sandbox.commands.group() as group``.
+
+        Args:
+            limit: How many run at once; None for no limit.
+            on_error: ``"cancel"`` ends all when one fails, and raises its error;
+                ``"continue"`` leaves it to their handles to tell.
+            grace: Seconds between TERM and KILL for those that are ended.
+
+        Raises:
+            InvalidArgument: If an argument breaks a rule.
+        """
+        return Group(Spread([self]), limit=limit, on_error=on_error, grace=grace)
+
+    def map(
+        self,
+        make_command: MakeCommand[T],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        limit: int = LIMIT,
+        ordered: bool = False,
+        on_error: OnError = "cancel",
+        grace: float = lifecycle.GRACE,
+        max_bytes: int = MAX_BYTES,
+        keep: Keep | None = None,
+    ) -> MapStream[T]:
+        """Run a command for each item, so many at a time; yields pairs of item and result.
+
+        Items are asked for as there is room, so there may be any number. At most *limit*
+        commands run, and at most as many results wait to be taken: who takes slowly
+        holds up the starts.
+
+        Args:
+            make_command: Returns an item's command: a text, a program with its arguments, or
+                a `CommandSpec`, to give each its environment.
+            items: An iterable, or an asynchronous one.
+            limit: How many run at once.
+            ordered: Yield in the order of the items, not of the ends.
+            on_error: ``"cancel"`` ends all when one fails, and raises its error;
+                ``"continue"`` yields its result; one that could not be started has an exit
+                with the reason ``"spawn_failed"``.
+            grace: Seconds between TERM and KILL for those that are ended.
+            max_bytes: The most bytes of each stream of each command to hold.
+            keep: ``"head+tail"`` cuts a longer stream in the middle, None ends all by
+                `OutputTooLarge`.
+
+        Raises:
+            InvalidArgument: If an argument breaks a rule; what *make_command* returns is
+                checked as its turn comes.
+        """
+        return new_map(
+            self,
+            make_command,
+            items,
+            limit=limit,
+            ordered=ordered,
+            on_error=on_error,
+            grace=grace,
+            max_bytes=max_bytes,
+            keep=keep,
+        )
+
     # Inside.
 
     async def _info(self, process_id: str) -> CommandInfo:
@@ -253,22 +329,4 @@ class Commands:
         return ref
 
     async def _start(self, spec: CommandSpec, *, owned: bool) -> CommandHandle:
-        # A task of its own: if this await is cancelled, whether it started is still learned.
-        call = asyncio.ensure_future(self._client.call("start", **spec.to_dict()))
-        try:
-            answer = await asyncio.shield(call)
-        except asyncio.CancelledError:
-            await self._undo(call, spec.process_id, owned=owned)
-            raise
-        info = CommandInfo.from_dict(answer["info"])
-        return CommandHandle(self._client, info, fresh=bool(answer.get("created")))
-
-    async def _undo(self, call: asyncio.Future[Any], process_id: str, *, owned: bool) -> None:
-        with anyio.CancelScope(shield=True):
-            # If it never started, or nobody answers, there is nobody to tell but who cancelled.
-            with contextlib.suppress(HopxError), anyio.move_on_after(_UNDO_SECONDS):
-                if owned:
-                    await asyncio.wait([call])
-                    await self._client.call("kill", process_id=process_id, grace=0.0)
-            call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
+        return await started(self._client, spec, owned=owned)

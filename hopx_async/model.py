@@ -165,6 +165,7 @@ class CommandInfo:
         stdin: Whether input can be sent to it.
         pty: Rows and columns of its terminal at its start, None for none.
         limits: What it may use, None for no limits.
+        mask_secrets: Whether secrets are masked in its output.
         pid: The leader's pid on the far side, None if it never started.
         started_at: Unix time of its start, None if it never started.
         exit: How it ended, None while it runs.
@@ -184,6 +185,7 @@ class CommandInfo:
     stdin: bool = False
     pty: tuple[int, int] | None = None
     limits: Limits | None = None
+    mask_secrets: bool = False
     pid: int | None = None
     started_at: float | None = None
     exit: Exit | None = None
@@ -209,6 +211,7 @@ class CommandInfo:
             stdin=bool(spec.get("stdin")),
             pty=(spec["pty"][0], spec["pty"][1]) if spec.get("pty") else None,
             limits=Limits(**spec["limits"]) if spec.get("limits") else None,
+            mask_secrets=bool(spec.get("mask_secrets")),
             pid=value.get("pid"),
             started_at=value.get("started_at"),
             exit=known,
@@ -317,6 +320,11 @@ class Capabilities:
         pty: Whether commands can run in terminals.
         limits: Whether what a command uses can be limited.
         process_limit: Whether the number of its processes can be limited, too.
+        isolation: What surrounds the commands: ``"none"``, or ``"namespace"`` for namespaces of
+            their own.
+        internet_access: Whether they have the network of the host.
+        env: Whether the sandbox keeps variables of its own: ``sandbox.env``.
+        mask_secrets: Whether it can mask secrets in the output of commands.
     """
 
     agent: str
@@ -328,3 +336,7 @@ class Capabilities:
     pty: bool = False
     limits: bool = False
     process_limit: bool = False
+    isolation: str = "none"
+    internet_access: bool = True
+    env: bool = False
+    mask_secrets: bool = False

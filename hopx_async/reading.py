@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from hopx_async.arguments import check_last, check_stream, new_collector
-from hopx_async.client import AgentClient
+from hopx_async.client import Way
 from hopx_async.errors import CommandFailed, CommandLost, CommandTimedOut, OutputTooLarge
 from hopx_async.model import CommandInfo, CommandResult, Exit, Output, Stream
 from hopx_async.protocol.collect import Collector, TooMuch
@@ -38,7 +38,7 @@ class CommandReader:
 
     __slots__ = ("_client", "_exit", "command", "name", "pid", "process_id")
 
-    def __init__(self, client: AgentClient, info: CommandInfo) -> None:
+    def __init__(self, client: Way, info: CommandInfo) -> None:
         self._client = client
         self._exit: Exit | None = None
         self.process_id = info.process_id
@@ -134,6 +134,7 @@ class CommandReader:
             ClosedError: If the sandbox has been closed.
         """
         if self._exit is None:
+            await self._client.until_ready()
             subscription = self._client.subscribe(self.process_id, output=False)
             try:
                 event = await self._client.next_event(subscription)
@@ -230,6 +231,7 @@ class CommandReader:
             raise OutputTooLarge(error.args[0], max_bytes, self) from None
 
     def _note(self, event: Event | None) -> None:
+        """Keep the end that an event tells, so that nobody has to ask for it again."""
         if isinstance(event, (Exited, Lost)):
             self._exit = event.exit
 

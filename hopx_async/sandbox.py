@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 
 from hopx_async.client import AgentClient
 from hopx_async.commands import Commands
+from hopx_async.environment import Environment
 from hopx_async.model import Capabilities, CommandInfo, Exit, refuse
 from hopx_async.protocol import lifecycle
 
@@ -35,6 +36,7 @@ class Sandbox:
     Attributes:
         sandbox_id: Its id.
         commands: Its commands.
+        env: The variables that its commands get.
         capabilities: What the far side can do, as it said itself.
     """
 
@@ -45,6 +47,7 @@ class Sandbox:
         self._closing = 0
         self.sandbox_id = client.sandbox_id
         self.commands = Commands(client)
+        self.env = Environment(client)
         self.capabilities = capabilities
 
     def __repr__(self) -> str:

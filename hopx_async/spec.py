@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 
 from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
+from hopx_async.secret import Secret, plain_env
 
-__all__ = ["TERMINAL_SIZE", "CommandSpec", "Limits", "new_process_id", "refuse"]
+__all__ = [
+    "TERMINAL_SIZE",
+    "CommandSpec",
+    "Limits",
+    "StartOptions",
+    "as_spec",
+    "new_process_id",
+    "refuse",
+]
 
 #: Rows and columns of a terminal unless told otherwise.
 TERMINAL_SIZE = (24, 80)
@@ -68,7 +77,8 @@ class CommandSpec:
     Attributes:
         process_id: The command's id, made by the caller's side.
         command: A text for ``bash -c``, or the arguments of one program.
-        env: Names and values added to the sandbox's own; None unsets. Shown in no listing.
+        env: Names and values added to the sandbox's own; None unsets. Shown in no listing. A
+            `Secret` is the same to the command.
         working_dir: Where it runs; relative to the workspace; None for the workspace.
         timeout: Seconds for the whole command, enforced by the far side; None for no limit.
         name: A label for people, None for none.
@@ -78,11 +88,14 @@ class CommandSpec:
         stdin: Whether input can be sent; its stdin is empty otherwise.
         pty: Rows and columns of the terminal that it runs in, None for none.
         limits: What it may use, None for no limits.
+        mask_secrets: Whether the secrets in *env* and the sandbox's own are masked in its output.
     """
 
     process_id: str = attrs.field(factory=new_process_id)
     command: str | tuple[str, ...]
-    env: Mapping[str, str | None] = attrs.field(factory=dict, repr=lambda env: str(sorted(env)))
+    env: Mapping[str, str | Secret | None] = attrs.field(
+        factory=dict, repr=lambda env: str(sorted(env))
+    )
     working_dir: str | None = None
     timeout: float | None = None
     name: str | None = None
@@ -92,6 +105,7 @@ class CommandSpec:
     stdin: bool = False
     pty: tuple[int, int] | None = None
     limits: Limits | None = None
+    mask_secrets: bool = False
 
     @classmethod
     def make(
@@ -99,7 +113,7 @@ class CommandSpec:
         command: str | Sequence[str],
         *,
         process_id: str | None = None,
-        env: Mapping[str, str | None] | None = None,
+        env: Mapping[str, str | Secret | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
         idle_timeout: float | None = None,
@@ -109,6 +123,7 @@ class CommandSpec:
         stdin: bool = False,
         pty: bool | tuple[int, int] = False,
         limits: Limits | None = None,
+        mask_secrets: bool = False,
     ) -> CommandSpec:
         """Check the arguments of a start and return them as a value.
 
@@ -131,18 +146,55 @@ class CommandSpec:
             stdin=stdin if size is None or stdin is not False else True,
             pty=size,
             limits=limits,
+            mask_secrets=mask_secrets,
         )
         refuse(lifecycle.problem_with_spec(spec.to_dict()))
         return spec
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the spec as it travels, environment included."""
+        """Return the spec as it travels, environment included, with the names of `Secret`s."""
         value = attrs.asdict(self, recurse=False)
         if isinstance(self.command, tuple):
             value["command"] = list(self.command)
         value["pty"] = list(self.pty) if isinstance(self.pty, tuple) else self.pty
         value["limits"] = None if self.limits is None else self.limits.to_dict()
-        return value | {"env": dict(self.env), "tags": dict(self.tags)}
+        env, secrets = plain_env(self.env)
+        # Without masking it makes no difference which of them are secret.
+        names = secrets if self.mask_secrets else []
+        return value | {"env": env, "tags": dict(self.tags), "secrets": names}
+
+
+class StartOptions(TypedDict, total=False):
+    """The keyword arguments of ``start``, where they are passed on."""
+
+    env: Mapping[str, str | Secret | None] | None
+    working_dir: str | os.PathLike[str] | None
+    timeout: float | None
+    idle_timeout: float | None
+    name: str | None
+    tags: Mapping[str, str] | None
+    merge_stderr: bool
+    stdin: bool
+    pty: bool | tuple[int, int]
+    limits: Limits | None
+    mask_secrets: bool
+    process_id: str | None
+
+
+def as_spec(
+    command: str | Sequence[str] | CommandSpec, options: StartOptions | None = None
+) -> CommandSpec:
+    """Return a command, given as for ``start`` or as a spec, as a spec that was checked.
+
+    Raises:
+        InvalidArgument: If something breaks a rule, or a spec comes with options.
+    """
+    if not isinstance(command, CommandSpec):
+        return CommandSpec.make(command, **(options or {}))
+    for name in options or {}:
+        raise InvalidArgument(name, "(given)", "a spec has all options: attrs.evolve changes one")
+    refuse(lifecycle.problem_with_spec(command.to_dict()))
+    return command
 
 
 def _as_tuple(command: object) -> Any:

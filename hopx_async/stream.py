@@ -10,7 +10,7 @@ from typing import Generic, Self, TypeVar
 
 import anyio.lowlevel
 
-from hopx_async.client import AgentClient
+from hopx_async.client import Way
 from hopx_async.errors import BusyError
 from hopx_async.model import CommandInfo, Stream
 from hopx_async.protocol.cursor import START, UNKNOWN, Position, parse_cursor, print_cursor
@@ -37,7 +37,7 @@ class _Stream(AsyncIterator[T_co], Generic[T_co]):
 
     __slots__ = ("__weakref__", "_busy", "_client", "_process_id", "_start", "_subscription")
 
-    def __init__(self, client: AgentClient, process_id: str, after: str | None) -> None:
+    def __init__(self, client: Way, process_id: str, after: str | None) -> None:
         self._busy = False
         self._client = client
         self._process_id = process_id
@@ -45,10 +45,11 @@ class _Stream(AsyncIterator[T_co], Generic[T_co]):
         self._start: Position | None = START
         self._subscription: Subscription | None = None
         if after == END:
-            self._start = None
+            # Of a command that has not started, everything is yet to come.
+            self._start = None if client.ready else START
         elif after is not None:
             self._start = parse_cursor(process_id, after)
-        if self._start is not None:
+        if self._start is not None and client.ready:
             self._subscription = client.subscribe(process_id, self._start)
         else:
             client.check_open()
@@ -115,11 +116,14 @@ class _Stream(AsyncIterator[T_co], Generic[T_co]):
         """Return the next item or raise `StopAsyncIteration`."""
 
     async def _event(self) -> Event | None:
-        if self._subscription is None:
-            end = (await self._info()).log_end
-            self._subscribe(Position(end, UNKNOWN, UNKNOWN))
-        assert self._subscription is not None
-        return await self._client.next_event(self._subscription)
+        return await self._client.next_event(self._subscription or await self._begin())
+
+    async def _begin(self) -> Subscription:
+        position = self._start
+        if position is None:
+            position = Position((await self._info()).log_end, UNKNOWN, UNKNOWN)
+        await self._client.until_ready()
+        return self._subscribe(position)
 
     async def _info(self) -> CommandInfo:
         answer = await self._client.call("info", process_id=self._process_id)
@@ -190,7 +194,7 @@ class TextStream(_CutStream[Text]):
 
     def __init__(
         self,
-        client: AgentClient,
+        client: Way,
         process_id: str,
         after: str | None,
         *,
@@ -216,7 +220,7 @@ class LineStream(_CutStream[Line]):
 
     def __init__(
         self,
-        client: AgentClient,
+        client: Way,
         process_id: str,
         after: str | None,
         *,

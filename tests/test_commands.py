@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from hopx_async.errors import AgentUnreachable, InvalidArgument, SpawnError
+from hopx_async.secret import Secret
 from hopx_async.testing import MemoryAgent, VirtualTimeLoop
 from tests.support.virtual import CHATTER, SLEEP, STEPS, agent_of, opened
 
@@ -60,6 +61,10 @@ BAD = [
     ("tags", {"tags": {"": "x"}}),
     ("tags['a']", {"tags": {"a": 1}}),
     ("merge_stderr", {"merge_stderr": "yes"}),
+    ("mask_secrets", {"mask_secrets": 1}),
+    ("env['A']", {"env": {"A": Secret("hush!")}, "mask_secrets": True}),
+    ("env['A']", {"env": {"A": Secret("hush" * 2049)}, "mask_secrets": True}),
+    ("env['A']", {"env": {"A": Secret("hush\0")}}),
 ]
 
 

@@ -250,9 +250,10 @@ def test_the_page_of_the_wire_knows_every_call_and_route() -> None:
     agent = ROOT / "hopx_async" / "agent"
     methods = re.findall(r'^ {12}"(\w+)": self\._', (agent / "calls.py").read_text(), re.MULTILINE)
     source = (agent / "routes.py").read_text().replace('one + "', 'f"{one}')
+    route = r'web\.(get|put|post|patch|delete)\((?:one|f?"([^"]*)")'
     coded = {
         f"{verb.upper()} {(path or '{one}').replace('{one}', '/v1/commands/{process_id}')}"
-        for verb, path in re.findall(r'web\.(get|put|post|delete)\((?:one|f?"([^"]*)")', source)
+        for verb, path in re.findall(route, source)
     }
 
     assert [words(row[0])[0] for row in calls] == methods
@@ -264,8 +265,8 @@ def test_the_page_of_the_wire_knows_every_call_and_route() -> None:
 
 def test_the_open_routes_are_told() -> None:
     """The routes that need no token are those that the pages name."""
-    assert {"/health", "/info"} == guard._OPEN_PATHS
-    assert "All but `/health` and `/info`" in page("reference/wire.md")
+    assert {"/", "/health", "/info", "/ping"} == guard._OPEN_PATHS
+    assert "All but `/`, `/health`, `/info` and `/ping`" in page("reference/wire.md")
 
 
 # The environment.
@@ -296,6 +297,7 @@ async def test_the_page_of_the_environment_knows_the_state_directory(tmp_path: P
     state = tmp_path / "state"
     async with hopx.local(state_dir=state) as sandbox:
         await sandbox.commands.run("true", check=True)
+        await sandbox.env.set({"A": "1"})
         found = {path.name: f"{path.stat().st_mode & 0o777:04o}" for path in state.iterdir()}
         logs = [path.stat().st_mode & 0o777 for path in (state / "logs").iterdir()]
 

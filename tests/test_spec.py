@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
+from hopx_async.commands import Commands
 from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
-from hopx_async.spec import CommandSpec, new_process_id, refuse
+from hopx_async.secret import Secret
+from hopx_async.spec import CommandSpec, StartOptions, new_process_id, refuse
 
 
 def test_ids_are_fresh_valid_and_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +51,8 @@ def test_make_takes_the_arguments_of_a_start() -> None:
         "stdin": False,
         "pty": None,
         "limits": None,
+        "mask_secrets": False,
+        "secrets": [],
     }
     assert CommandSpec.make("ls", process_id="mine").to_dict()["command"] == "ls"
 
@@ -58,6 +63,17 @@ def test_a_spec_shows_no_value_of_its_environment() -> None:
 
     assert "TOKEN" in text
     assert "s3cret" not in text
+
+
+def test_secrets_travel_as_texts_with_their_names() -> None:
+    """A Secret is a text to the command; which are secret matters only to what masks them."""
+    env: dict[str, str | Secret | None] = {"B": Secret("s3cret"), "A": Secret("geheim"), "C": "c"}
+    masking = CommandSpec.make("true", env=env, mask_secrets=True).to_dict()
+    plain = CommandSpec.make("true", env={**env, "D": Secret("x")}).to_dict()
+
+    assert masking["env"] == {"A": "geheim", "B": "s3cret", "C": "c"}
+    assert (masking["mask_secrets"], masking["secrets"]) == (True, ["A", "B"])
+    assert (plain["mask_secrets"], plain["secrets"]) == (False, [])
 
 
 @pytest.mark.parametrize(
@@ -102,3 +118,9 @@ def test_refuse_raises_for_a_problem_alone() -> None:
     refuse(None)
     with pytest.raises(InvalidArgument, match="x=1: no"):
         refuse(lifecycle.Problem("x", 1, "no"))
+
+
+def test_options_that_are_passed_on_are_those_of_start() -> None:
+    """StartOptions, which groups pass on, are the keyword arguments of start, in its order."""
+    start = inspect.signature(Commands.start).parameters
+    assert list(StartOptions.__annotations__) == list(start)[2:]

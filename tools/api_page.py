@@ -24,7 +24,11 @@ What `hopx_async` and `hopx_async.testing` export, and what each is for.
 Read them by `help(hopx_async.CommandHandle.lines)`, or in an editor.
 """
 _DOORS = ("local", "remote", "Opening")
-_WORDS = ("Sandbox", "Commands", "CommandHandle", "EventStream", "LineStream", "TextStream")
+_WORDS = (
+    "Sandbox", "Commands", "CommandHandle", "EventStream", "LineStream", "TextStream",
+    "AsCompleted", "MergedStream", "Group", "GroupCompleted", "MapStream",
+)  # fmt: skip
+_MANY = ("as_completed", "merge", "wait_any")
 #: What has no docstring of its own.
 _CONSTANTS = {
     "END": "As *after*: only what comes from now on.",
@@ -40,11 +44,12 @@ def api_page() -> str:
     rest = [
         name
         for name in sorted(public, key=str.lower)
-        if name not in {*_DOORS, *_WORDS, *errors, *events}
+        if name not in {*_DOORS, *_WORDS, *_MANY, *errors, *events}
     ]
     sections = [
         _table("Doors", _DOORS, public),
         *(f"## {name}\n\n{_about(public[name])}\n\n{_members(public[name])}" for name in _WORDS),
+        _table("Many commands", _MANY, public),
         _table("Events", events, public),
         _table("Values and types", rest, public),
         "## Errors\n\nThe [tree](errors.md) has when each is raised.\n\n" + _rows(errors, public),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right, insort
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from sys import intern
 from typing import Any
@@ -55,6 +55,7 @@ class SpecView(msgspec.Struct, gc=False, frozen=True):
     spec_digest: str = ""
     name: str | None = None
     tags: dict[str, str] = {}
+    keeper: int = 0
 
 
 class _ExitView(msgspec.Struct, gc=False, frozen=True):
@@ -79,14 +80,17 @@ class Command:
         exit: How it ended as JSON without its tail, None while it runs.
         last_size: Size of its terminal record, which ends at *end*; 0 while it runs.
         status: HopX's word for its state.
+        keeper: Number of the keeper that holds it, or held it.
     """
 
     __slots__ = (
-        "end", "exit", "last_size", "pid", "process_id", "segments", "spec", "started_at", "status",
+        "end", "exit", "keeper", "last_size", "pid", "process_id", "segments", "spec",
+        "started_at", "status",
     )  # fmt: skip
 
-    def __init__(self, process_id: str, spec: bytes = b"{}") -> None:
+    def __init__(self, process_id: str, spec: bytes = b"{}", keeper: int = 0) -> None:
         self.process_id = process_id
+        self.keeper = keeper
         self.spec = spec
         self.pid: int | None = None
         self.started_at: float | None = None
@@ -161,6 +165,7 @@ class Board:
 
     Attributes:
         live: How many of them run.
+        live_on: How many of them run, by keeper.
     """
 
     def __init__(self) -> None:
@@ -169,7 +174,9 @@ class Board:
         self._last: OrderedDict[str, bytes] = OrderedDict()
         self._last_bytes = 0
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._awaited: dict[str, set[asyncio.Future[None]]] = {}
         self.live = 0
+        self.live_on: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._commands)
@@ -180,7 +187,7 @@ class Board:
         """Take over many commands at once; those that are known already stay as they are."""
         for command in commands:
             if self._commands.setdefault(command.process_id, command) is command:
-                self.live += command.exit is None
+                self._count(command)
         self._ids = sorted(self._commands)
 
     def put(self, command: Command) -> Command:
@@ -188,46 +195,65 @@ class Board:
         known = self._commands.setdefault(command.process_id, command)
         if known is command:
             insort(self._ids, command.process_id)
-            self.live += command.exit is None
+            self._count(command)
+            _release(self._awaited.pop(command.process_id, ()))
         return known
 
-    def apply(self, news: News) -> Command:
-        """Take over what the keeper tells of one command.
+    def apply(self, news: News, keeper: int = 0) -> Command:
+        """Take over what the keeper of that number tells of one command.
 
         Raises:
             ValueError: If its terminal record is none.
         """
         command = self._commands.get(news.id)
         if command is None:
-            command = self.put(Command(news.id))
+            command = self.put(Command(news.id, keeper=keeper))
         running = command.exit is None
         command.apply(news)
         if running and command.exit is not None and news.last is not None:
-            self.live -= 1
             self._keep_last(news.id, news.last)
-            for waiter in self._waiting.pop(news.id, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._ended(command)
         return command
+
+    def settle(self, read: Command) -> None:
+        """Take over the end that the log of a running command tells."""
+        command = self._commands.get(read.process_id)
+        if command is not None and command.exit is None and read.exit is not None:
+            command.end, command.segments = read.end, read.segments
+            command.end_with(read.exit, read.last_size)
+            self._ended(command)
 
     async def ended(self, command: Command) -> None:
         """Wait until *command* has ended. Cancelling it is safe."""
         while command.exit is None:
-            waiter = asyncio.get_running_loop().create_future()
-            waiting = self._waiting.setdefault(command.process_id, set())
-            waiting.add(waiter)
-            try:
-                await waiter
-            finally:
-                waiting.discard(waiter)
-                if not waiting and self._waiting.get(command.process_id) is waiting:
-                    del self._waiting[command.process_id]
+            await _wait_in(self._waiting, command.process_id)
+
+    async def known(self, process_id: str) -> Command:
+        """Wait until a command is known. Cancelling it is safe."""
+        while process_id not in self._commands:
+            await _wait_in(self._awaited, process_id)
+        return self._commands[process_id]
+
+    def _count(self, command: Command) -> None:
+        if command.exit is None:
+            self.live += 1
+            self.live_on[command.keeper] += 1
+
+    def _ended(self, command: Command) -> None:
+        self.live -= 1
+        self.live_on[command.keeper] -= 1
+        _release(self._waiting.pop(command.process_id, ()))
 
     # What is asked.
 
     def get(self, process_id: str) -> Command | None:
         """Return a command, None if it is not known."""
         return self._commands.get(process_id)
+
+    def running_on(self, keeper: int) -> list[Command]:
+        """Return the commands of one keeper that run."""
+        commands = self._commands.values()
+        return [one for one in commands if one.exit is None and one.keeper == keeper]
 
     def require(self, process_id: object) -> Command:
         """Return a command.
@@ -282,6 +308,25 @@ class Board:
         self._last_bytes += len(record)
         while self._last_bytes > _LAST_BYTES:
             self._last_bytes -= len(self._last.popitem(last=False)[1])
+
+
+async def _wait_in(waiting: dict[str, set[asyncio.Future[None]]], process_id: str) -> None:
+    """Wait until the waiters of an id are released; leave no trace if cancelled."""
+    waiter = asyncio.get_running_loop().create_future()
+    waiters = waiting.setdefault(process_id, set())
+    waiters.add(waiter)
+    try:
+        await waiter
+    finally:
+        waiters.discard(waiter)
+        if not waiters and waiting.get(process_id) is waiters:
+            del waiting[process_id]
+
+
+def _release(waiters: Iterable[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 def _matches(view: SpecView, name: str | None, tags: Mapping[str, str]) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 
 from hopx_async import __version__
 from hopx_async.agent.board import Board
+from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.inputs import Inputs
-from hopx_async.agent.keeper_link import KeeperLink, Refusal
+from hopx_async.agent.keeper_link import Refusal
+from hopx_async.agent.keepers import Keepers
 from hopx_async.agent.starts import Starts
 from hopx_async.errors import (
     AgentFault,
@@ -35,26 +37,33 @@ class Calls:
 
     Args:
         board: The commands that are known.
-        keeper: Carries out signals and kills.
+        keepers: Carry out signals and kills.
         starts: Carries out starts.
+        environment: The sandbox's own variables.
         statistics: Returns figures of everything else.
         sandbox_id: What `hello` says.
+        place: What its capabilities say of where it runs.
     """
 
     def __init__(
         self,
         board: Board,
-        keeper: KeeperLink,
+        keepers: Keepers,
         starts: Starts,
+        environment: SandboxEnvironment,
+        *,
         statistics: Callable[[], Mapping[str, Any]],
         sandbox_id: str,
+        place: Mapping[str, Any],
     ) -> None:
         self._board = board
-        self._keeper = keeper
+        self._keepers = keepers
         self._starts = starts
+        self._environment = environment
         self._statistics = statistics
         self._sandbox_id = sandbox_id
-        self._inputs = Inputs(board, keeper)
+        self._inputs = Inputs(board, keepers)
+        self._place = place
         self._methods: dict[str, Callable[[_Params], Awaitable[_Params]]] = {
             "hello": self._hello,
             "start": self._start,
@@ -64,8 +73,18 @@ class Calls:
             "kill": self._kill,
             "stdin": self._stdin,
             "resize": self._resize,
+            "env_get": self._environment.get,
+            "env_set": self._environment.set,
+            "env_update": self._environment.update,
+            "env_delete": self._environment.delete,
             "statistics": self._figures,
         }
+
+    def facts(self) -> _Params:
+        """Return what this agent is and can do, and where it runs."""
+        known = facts()
+        known["capabilities"].update(self._place)
+        return known
 
     async def call(self, method: str, params: _Params) -> _Params:
         """Carry out one method. Cancelling it is safe: what was begun goes on.
@@ -116,7 +135,10 @@ class Calls:
         _check("cause", cause, cause in _CAUSES, "null or 'killed'")
         command = self._board.require(params.get("process_id"))
         try:
-            answer = await self._keeper.signal(command.process_id, signal_id, name, cause)
+            answer = await self._keepers.ask(
+                command,
+                lambda keeper: keeper.signal(command.process_id, signal_id, name, cause),
+            )
         except Refusal as refusal:
             if refusal.code == "command_ended":
                 return {"delivered": False}
@@ -129,7 +151,9 @@ class Calls:
         refuse(lifecycle.problem_with_grace(grace))
         command = self._board.require(params.get("process_id"))
         try:
-            answer = await self._keeper.kill(command.process_id, float(grace))
+            answer = await self._keepers.ask(
+                command, lambda keeper: keeper.kill(command.process_id, float(grace))
+            )
         except Refusal as refusal:
             raise refusal.error(command.process_id) from None
         if answer.survivors:
@@ -151,7 +175,7 @@ class Calls:
 
     async def _hello(self, params: _Params) -> _Params:
         _check_names(params)
-        return {**facts(), "sandbox_id": self._sandbox_id}
+        return {**self.facts(), "sandbox_id": self._sandbox_id}
 
     async def _figures(self, params: _Params) -> _Params:
         _check_names(params)
@@ -173,6 +197,8 @@ def facts() -> dict[str, Any]:
             "pty": True,
             "limits": True,
             "process_limit": False,
+            "env": True,
+            "mask_secrets": True,
         },
     }
 

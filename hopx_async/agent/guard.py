@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from hopx_async.agent.calls import fault
+from hopx_async.agent.dialect.answers import error_body, speaks_hopx
 from hopx_async.errors import (
     AgentFault,
     ApiError,
@@ -19,6 +21,7 @@ from hopx_async.errors import (
     HopxError,
     InvalidArgument,
     NotFoundError,
+    RateLimited,
     SurvivorsLeft,
     UsageError,
 )
@@ -26,9 +29,9 @@ from hopx_async.protocol import wire
 
 __all__ = ["Guard", "error_response", "json_response", "status_of"]
 
-_OPEN_PATHS = frozenset({"/health", "/info"})
-# Its posts have a bound of their own, which their route keeps.
-_POLL_PATH = "/v1/link/"
+_OPEN_PATHS = frozenset({"/", "/health", "/info", "/ping"})
+# What is sent there has a bound of its own, which its route keeps.
+_OWN_BOUND = ("/v1/link/", "/files/")
 _DEFAULT_PORT = 80
 
 
@@ -41,6 +44,7 @@ class Guard:
         port: Port that it listens on.
         allow_hosts: Further ``host`` or ``host:port`` that it serves, and whose pages may ask.
         ready: Whether it can answer yet.
+        verify: Checks a token that is not *token*; None where that is the only one.
     """
 
     def __init__(
@@ -51,12 +55,14 @@ class Guard:
         port: int,
         allow_hosts: Iterable[str],
         ready: Callable[[], bool],
+        verify: Callable[[str], None] | None = None,
     ) -> None:
         self._token = token.encode()
         self._port = port
         self._names = {_bare(name) for name in (host, "localhost", "127.0.0.1", "::1")}
         self._allowed = frozenset(name.lower() for name in allow_hosts)
         self._ready = ready
+        self._verify = verify
 
     def middleware(self) -> Any:
         """Return the aiohttp middleware."""
@@ -67,13 +73,13 @@ class Guard:
                 self.check(request)
                 return await handler(request)
             except HopxError as error:
-                return error_response(error)
+                return error_response(error, request)
             except web.HTTPException as error:
-                return error_response(_told_by_aiohttp(request, error))
+                return error_response(_told_by_aiohttp(request, error), request)
             except ConnectionError:
                 raise
             except Exception as error:  # noqa: BLE001  # a bug of ours is answered, too
-                return error_response(fault(error))
+                return error_response(fault(error), request)
 
         return guard
 
@@ -90,8 +96,8 @@ class Guard:
             return
         self._check_token(request)
         length = request.content_length
-        polls = request.path.startswith(_POLL_PATH)
-        if length is not None and length > wire.MAX_CALL_BYTES and not polls:
+        bounded = not request.path.startswith(_OWN_BOUND)
+        if length is not None and length > wire.MAX_CALL_BYTES and bounded:
             raise _too_large(length)
         if not self._ready():
             raise AgentFault("the agent is starting", status=503)
@@ -116,8 +122,12 @@ class Guard:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given:
             raise AuthenticationError("no token: send it as 'Authorization: Bearer TOKEN'")
-        if not hmac.compare_digest(given.strip().encode(errors="replace"), self._token):
+        given = given.strip()
+        if hmac.compare_digest(given.encode(errors="replace"), self._token):
+            return
+        if self._verify is None:
             raise AuthenticationError("the token is not this agent's")
+        self._verify(given)
 
     def _is_allowed(self, host: str) -> bool:
         return host.lower() in self._allowed or _split(host)[0] in self._allowed
@@ -130,11 +140,17 @@ def json_response(value: object, status: int = 200) -> web.Response:
     )
 
 
-def error_response(error: HopxError) -> web.Response:
-    """Return *error* as an HTTP answer."""
-    response = json_response({"error": wire.error_to_dict(error)}, status_of(error))
+def error_response(error: HopxError, request: web.Request | None = None) -> web.Response:
+    """Return *error* as an HTTP answer, in HopX's envelope if *request* speaks that."""
+    status = status_of(error)
+    if request is not None and speaks_hopx(request.path):
+        response = json_response(error_body(error, status, request), status)
+    else:
+        response = json_response({"error": wire.error_to_dict(error)}, status)
     if isinstance(error, AuthenticationError):
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, RateLimited):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after or 1))
     return response
 
 

@@ -6,8 +6,9 @@ import asyncio
 from base64 import b64decode
 from typing import Any
 
-from hopx_async.agent.board import Board
-from hopx_async.agent.keeper_link import KeeperLink, Refusal
+from hopx_async.agent.board import Board, Command
+from hopx_async.agent.keeper_link import Refusal
+from hopx_async.agent.keepers import Keepers
 from hopx_async.errors import (
     HopxError,
     InvalidArgument,
@@ -34,12 +35,12 @@ class Inputs:
 
     Args:
         board: The commands that are known.
-        keeper: Holds their stdin and terminals.
+        keepers: Hold their stdin and terminals.
     """
 
-    def __init__(self, board: Board, keeper: KeeperLink) -> None:
+    def __init__(self, board: Board, keepers: Keepers) -> None:
         self._board = board
-        self._keeper = keeper
+        self._keepers = keepers
         self._writers = 0
 
     async def stdin(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -53,13 +54,16 @@ class Inputs:
         """
         offset, data, eof = params.get("offset"), params.get("data", ""), params.get("eof", False)
         refuse(_problem_with_stdin(offset, data, eof))
-        process_id = self._require(params)
+        command = self._require(params)
+        process_id = command.process_id
         if self._writers >= MAX_WRITERS:
             raise RateLimited(f"{MAX_WRITERS} writers wait for their commands to read")
         self._writers += 1
         try:
             async with asyncio.timeout(_PATIENCE):
-                answer = await self._keeper.stdin(process_id, offset, data, eof=eof)
+                answer = await self._keepers.ask(
+                    command, lambda keeper: keeper.stdin(process_id, offset, data, eof=eof)
+                )
         except TimeoutError:
             return {"offset": offset}
         except Refusal as refusal:
@@ -76,17 +80,20 @@ class Inputs:
         """
         size = [params.get("rows"), params.get("cols")]
         refuse(lifecycle.problem_with_size("size", size))
-        process_id = self._require(params)
+        command = self._require(params)
+        process_id = command.process_id
         try:
-            answer = await self._keeper.resize(process_id, size)
+            answer = await self._keepers.ask(
+                command, lambda keeper: keeper.resize(process_id, size)
+            )
         except Refusal as refusal:
             if refusal.code == "command_ended":
                 return {"delivered": False}
             raise _error(refusal, process_id) from None
         return {"delivered": answer.delivered}
 
-    def _require(self, params: dict[str, Any]) -> str:
-        return self._board.require(params.get("process_id")).process_id
+    def _require(self, params: dict[str, Any]) -> Command:
+        return self._board.require(params.get("process_id"))
 
 
 def _problem_with_stdin(offset: object, data: object, eof: object) -> lifecycle.Problem | None:

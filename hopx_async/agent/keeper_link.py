@@ -1,11 +1,11 @@
-"""The agent's side of its keeper: requests, the snapshot, and news."""
+"""The agent's side of one keeper: requests, the snapshot, and news."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from hopx_async.agent.board import Board, News
 from hopx_async.agent.channel import Channel
 from hopx_async.errors import AgentFault, CommandNotFound, HopxError, InvalidArgument, SpawnError
 
-__all__ = ["Answer", "KeeperLink", "Refusal", "Snapshot", "spawn_error"]
+__all__ = ["Answer", "KeeperGone", "KeeperLink", "Refusal", "Snapshot", "spawn_error"]
 
 # Requests that may wait for their answers at a time; further ones wait to be sent.
 _MAX_PENDING = 2048
@@ -66,6 +66,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     index_bytes: int | None
 
 
+class KeeperGone(AgentFault):
+    """The keeper has gone before it answered; another takes its place."""
+
+
 class Refusal(Exception):
     """The keeper said no.
 
@@ -109,6 +113,7 @@ class KeeperLink:
         board: Where news go.
         on_news: Called once per line with the ids that it was about.
         on_end: Called once with the reason when the keeper has gone.
+        number: The keeper's.
     """
 
     def __init__(
@@ -116,7 +121,9 @@ class KeeperLink:
         board: Board,
         on_news: Callable[[Collection[str]], None],
         on_end: Callable[[str], None],
+        number: int = 1,
     ) -> None:
+        self.number = number
         self._board = board
         self._on_news = on_news
         self._on_end = on_end
@@ -134,7 +141,11 @@ class KeeperLink:
         return len(self._pending)
 
     async def open(self, sock: socket.socket) -> Snapshot:
-        """Take over the connected *sock*; return the snapshot when it has come whole."""
+        """Take over the connected *sock*; return the snapshot when it has come whole.
+
+        Raises:
+            KeeperGone: If the keeper goes before.
+        """
         self._snapshot = asyncio.get_running_loop().create_future()
         await self._channel.open(sock)
         return await self._snapshot
@@ -150,10 +161,15 @@ class KeeperLink:
 
     # Requests. Cancelling one is safe: what was sent is carried out, its answer dropped.
 
-    async def start(self, public: bytes, env: dict[str, str], working_dir: str) -> Answer:
-        """Start a command; *public* is its public spec as JSON."""
+    async def start(
+        self, public: bytes, env: dict[str, str], working_dir: str, mask: Sequence[str] = ()
+    ) -> Answer:
+        """Start a command; *public* is its public spec as JSON, *mask* what its output hides."""
+        more = {"mask": mask} if mask else {}
         spec = msgspec.Raw(public)
-        return await self._request(op="start", public=spec, env=env, working_dir=working_dir)
+        return await self._request(
+            op="start", public=spec, env=env, working_dir=working_dir, **more
+        )
 
     async def signal(self, process_id: str, signal_id: str, name: str, cause: str | None) -> Answer:
         """Send a signal to a command's leader and its group, once per *signal_id*."""
@@ -197,7 +213,7 @@ class KeeperLink:
         message = self._decoder.decode(line)
         if message.news:
             for news in message.news:
-                self._board.apply(news)
+                self._board.apply(news, self.number)
             self._on_news([news.id for news in message.news])
         elif message.re is not None:
             self._settle(message)
@@ -227,7 +243,7 @@ class KeeperLink:
 
     def _fail(self, reason: str) -> None:
         if self._snapshot is not None and not self._snapshot.done():
-            self._snapshot.cancel()
+            self._snapshot.set_exception(KeeperGone(reason, status=503))
         for answer in self._pending.values():
             if not answer.done():
-                answer.set_exception(AgentFault(reason, status=503))
+                answer.set_exception(KeeperGone(reason, status=503))

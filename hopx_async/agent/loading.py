@@ -1,17 +1,18 @@
-"""What a new agent reads from the disk: the keeper's index, and logs that it does not name."""
+"""What a new agent reads from the disk: the keepers' indexes, and logs that they do not name."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from hopx_async.agent.board import Command, News, exit_of
+from hopx_async.agent.board import Command, exit_of
+from hopx_async.agent.keeper_link import Snapshot
 from hopx_async.protocol import records
 
-__all__ = ["load", "read_log"]
+__all__ = ["load", "read_log", "read_logs"]
 
 
 class _IndexLine(msgspec.Struct, gc=False, frozen=True):
@@ -27,34 +28,55 @@ class _IndexLine(msgspec.Struct, gc=False, frozen=True):
 _index_line = msgspec.json.Decoder(_IndexLine)
 
 
-def load(state_dir: Path, snapshot: Iterable[News], index_bytes: int | None) -> list[Command]:
+def load(state_dir: Path, snapshots: Mapping[int, Snapshot]) -> list[Command]:
     """Return every command of which something is kept.
 
-    The keeper's *snapshot* has those that run.  Those that ended are in its index, a hint:
-    of commands that it does not name, or not whole, the logs are read.
+    The keepers' *snapshots* have those that run.  Those that ended are in an index, a hint:
+    of commands that none names, or not whole, the logs are read.
 
     Args:
-        state_dir: The state directory, with ``logs/`` and ``index``.
-        snapshot: Commands that run.
-        index_bytes: How much of the index is valid, None if it is broken.
+        state_dir: The state directory, with ``logs/`` and ``index.N``.
+        snapshots: What each keeper has told first, by its number.
     """
     logs = state_dir / "logs"
     segments = _segments(logs)
     found: dict[str, Command] = {}
-    for news in snapshot:
-        command = found[news.id] = Command(news.id)
-        command.apply(news)
-    for command in _indexed(state_dir / "index", index_bytes):
-        if command.process_id in segments:
-            command.keep_segments(segments[command.process_id])
-            # It may have ended while the snapshot was being told.
-            found[command.process_id] = command
-    known = set() if index_bytes is None else found.keys()
-    for process_id in segments.keys() - known:
-        read = read_log(logs, process_id, segments[process_id])
-        if read is not None:
-            found[process_id] = read
+    for number, snapshot in snapshots.items():
+        for news in snapshot.commands:
+            command = found[news.id] = Command(news.id, keeper=number)
+            command.apply(news)
+    whole = True
+    for number, path in _indexes(state_dir).items():
+        # An index without a keeper is from an earlier root's, and nobody writes it now.
+        size = snapshots[number].index_bytes if number in snapshots else path.stat().st_size
+        whole = whole and size is not None
+        for command in _indexed(path, size, number):
+            if command.process_id in segments:
+                command.keep_segments(segments[command.process_id])
+                # It may have ended while the snapshot was being told.
+                found[command.process_id] = command
+    known = found.keys() if whole else set()
+    unknown = {name: starts for name, starts in segments.items() if name not in known}
+    for command in read_logs(logs, unknown):
+        found[command.process_id] = command
     return list(found.values())
+
+
+def read_logs(logs: Path, segments: Mapping[str, list[int] | None]) -> list[Command]:
+    """Return those of the commands that have ended as their logs tell them.
+
+    Args:
+        logs: The directory.
+        segments: Start offsets of their segments, None if they are to be looked up.
+    """
+    missing = [process_id for process_id, starts in segments.items() if starts is None]
+    there = _segments(logs) if missing else {}
+    found = []
+    for process_id, starts in segments.items():
+        command = read_log(logs, process_id, starts or there.get(process_id, []))
+        if command is not None:
+            found.append(command)
+    return found
 
 
 def read_log(logs: Path, process_id: str, segments: list[int] | None = None) -> Command | None:
@@ -87,7 +109,16 @@ def _segments(logs: Path, only: str | None = None) -> dict[str, list[int]]:
     return found
 
 
-def _indexed(path: Path, index_bytes: int | None) -> list[Command]:
+def _indexes(state_dir: Path) -> dict[int, Path]:
+    found = {}
+    for path in state_dir.glob("index.*"):
+        number = path.name.partition(".")[2]
+        if number.isdigit():
+            found[int(number)] = path
+    return found
+
+
+def _indexed(path: Path, index_bytes: int | None, keeper: int) -> list[Command]:
     """Return the commands whose start and end are both in the index."""
     if not index_bytes:
         return []
@@ -96,15 +127,17 @@ def _indexed(path: Path, index_bytes: int | None) -> list[Command]:
     with path.open("rb") as file:
         for line in file.read(index_bytes).split(b"\n")[:-1]:
             try:
-                _take_line(_index_line.decode(line), begun, ended)
+                _take_line(_index_line.decode(line), begun, ended, keeper)
             except ValueError:
                 break  # what follows is read from the logs
     return list(ended.values())
 
 
-def _take_line(line: _IndexLine, begun: dict[str, Command], ended: dict[str, Command]) -> None:
+def _take_line(
+    line: _IndexLine, begun: dict[str, Command], ended: dict[str, Command], keeper: int
+) -> None:
     if bytes(line.spec):
-        command = begun[line.id] = Command(line.id, bytes(line.spec))
+        command = begun[line.id] = Command(line.id, bytes(line.spec), keeper)
         command.pid, command.started_at = line.pid, line.started_at
     if line.end is not None and line.last is not None and line.id in begun:
         command = begun.pop(line.id)
@@ -122,6 +155,7 @@ def _read_head(logs: Path, process_id: str) -> Command | None:
             while (record := reader.read()) is not None:
                 if record.kind == records.SPEC:
                     command = Command(process_id, record.payload)
+                    command.keeper = command.view().keeper
                     command.end = record.end
                 elif record.kind == records.STARTED and command is not None:
                     _take_started(command, record)

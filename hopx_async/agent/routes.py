@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from hopx_async.agent.calls import Calls, facts
+from hopx_async.agent.calls import Calls
+from hopx_async.agent.dialect.system import SystemRoutes
 from hopx_async.agent.guard import json_response
 from hopx_async.agent.link_route import Connections
 from hopx_async.agent.poll_route import Sessions
@@ -27,6 +28,7 @@ class Routes:
         connections: Serves the websockets.
         sessions: Serves the long-poll.
         ready: Whether the agent can answer yet.
+        system: What else it says of itself, in HopX's words.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class Routes:
         connections: Connections,
         sessions: Sessions,
         ready: Callable[[], bool],
+        system: SystemRoutes,
     ) -> None:
         self._calls = calls
         self._connections = connections
         self._sessions = sessions
         self._ready = ready
+        self._system = system
 
     def add_to(self, app: web.Application) -> None:
         """Add every route to *app*."""
@@ -59,17 +63,21 @@ class Routes:
                 web.post(one + "/kill", self._kill),
                 web.post(one + "/stdin", self._stdin),
                 web.post(one + "/resize", self._resize),
+                web.get("/v1/env", self._env_get),
+                web.put("/v1/env", self._env_set),
+                web.patch("/v1/env", self._env_update),
+                web.delete("/v1/env", self._env_delete),
                 web.get("/v1/statistics", self._statistics),
             ]
         )
 
     async def _health(self, request: web.Request) -> web.Response:
         if self._ready():
-            return json_response({"status": "healthy"})
+            return json_response({"status": "healthy", **self._system.health()})
         return json_response({"status": "starting"}, 503)
 
     async def _agent_info(self, request: web.Request) -> web.Response:
-        return json_response(facts())
+        return json_response({**self._system.info(), **self._calls.facts()})
 
     async def _hello(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call("hello", {}))
@@ -112,6 +120,18 @@ class Routes:
     async def _resize(self, request: web.Request) -> web.Response:
         params = {**await _params(request), **request.match_info}
         return json_response(await self._calls.call("resize", params))
+
+    async def _env_get(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call("env_get", {}))
+
+    async def _env_set(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call("env_set", await _params(request)))
+
+    async def _env_update(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call("env_update", await _params(request)))
+
+    async def _env_delete(self, request: web.Request) -> web.Response:
+        return json_response(await self._calls.call("env_delete", dict(request.query)))
 
     async def _statistics(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call("statistics", {}))

@@ -1,7 +1,8 @@
 """The agent's process: serves the network, holds no command, may die at any moment.
 
-``python -m hopx_async.agent.server --listen-fd N --root-fd N --keeper-fd N`` is started
-by the root, which also tells it the rest: the config is the first line on the root's socket.
+``python -m hopx_async.agent.server --listen-fd N --root-fd N`` is started by the root, which
+tells it the rest: the config is the first line on the root's socket, and the keepers' sockets
+come behind it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,21 @@ from aiohttp import web
 
 from hopx_async.agent.board import Board
 from hopx_async.agent.calls import Calls
-from hopx_async.agent.channel import Channel
-from hopx_async.agent.guard import Guard, error_response
-from hopx_async.agent.keeper_link import KeeperLink
+from hopx_async.agent.config import Config
+from hopx_async.agent.dialect.routes import Dialect
+from hopx_async.agent.environment import SandboxEnvironment
+from hopx_async.agent.follow import Followers
+from hopx_async.agent.front import Full, Handler
+from hopx_async.agent.guard import Guard
+from hopx_async.agent.keepers import KeeperFacts, Keepers
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
-from hopx_async.agent.loading import load
 from hopx_async.agent.logs import Logs
 from hopx_async.agent.poll_route import Sessions
+from hopx_async.agent.privacy import become_unreadable
+from hopx_async.agent.root_link import RootLink
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
-from hopx_async.errors import ApiError
+from hopx_async.agent.tokens import verifier
 from hopx_async.protocol import wire
 
 __all__ = ["Agent", "Config", "main"]
@@ -43,104 +49,72 @@ _MAX_SOCKETS = 2 * MAX_CONNECTIONS
 _IDLE_TIME = 75.0
 # Requests under way at a stop have this many seconds.
 _SHUTDOWN_TIME = 0.5
-# Seconds that the root has to say stop once the keeper has gone.
-_LAST_WORD_TIME = 2.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class Config(msgspec.Struct, frozen=True):
-    """What the root tells its agent.
-
-    Attributes:
-        sandbox_id: The sandbox.
-        workspace: Absolute path in which commands run.
-        base_env: Environment that commands start from.
-        state_dir: Where logs and index are.
-        token: What clients must show.
-        secret: Key of the spec digests, as hex.
-        url_host: Host name or address in the agent's url.
-        port: Port in it.
-        allow_hosts: Further hosts that are served.
-    """
-
-    sandbox_id: str
-    workspace: str
-    state_dir: str
-    token: str
-    secret: str
-    port: int
-    base_env: dict[str, str] = {}
-    url_host: str = "127.0.0.1"
-    allow_hosts: list[str] = []
 
 
 class _RootLine(msgspec.Struct, frozen=True):
     op: str
     n: int = 0
-
-
-class _Handler(web.RequestHandler):
-    """aiohttp's protocol; says in JSON, too, what is wrong with bytes that are no request.
-
-    It logs nothing of them: a header may hold a secret.
-    """
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        response = error_response(ApiError(_reason(status), status=status))
-        response.force_close()
-        return response
-
-
-class _Full(asyncio.Protocol):
-    """What a connection too many gets."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        error = ApiError(f"{_MAX_SOCKETS} connections are open, more are not taken", status=503)
-        body = msgspec.json.encode({"error": wire.error_to_dict(error)})
-        head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        transport.write(head.encode() + body)
-        transport.close()
+    number: int = 0
+    keepers: list[KeeperFacts] = []
 
 
 class Agent:
-    """Everything between a listening socket and a keeper.
+    """Everything between a listening socket and the keepers.
 
     Args:
         config: What the root told.
+        tell_root: Sends the root a message.
 
     Attributes:
-        ready: Whether the keeper's snapshot is in.
-        ended: Done, with the reason, when the keeper has gone.
+        ready: Whether every keeper's snapshot is in.
+        keepers: The keepers; their sockets go here.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, tell_root: Callable[[dict[str, Any]], None]) -> None:
         self._config = config
         state_dir = Path(config.state_dir)
         self.ready = False
-        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._begun = time.monotonic()
         self._board = Board()
-        self._keeper = KeeperLink(self._board, self._news, self._keeper_ended)
+        self.keepers = Keepers(
+            self._board,
+            state_dir,
+            keeper_commands=config.keeper_commands,
+            on_news=self._news,
+            tell_root=tell_root,
+        )
+        self.keepers.know(config.keepers)
         self._logs = Logs(state_dir / "logs", self._board, lambda fetched: self._ring((fetched,)))
+        self._environment = SandboxEnvironment(state_dir)
         self._starts = Starts(
             self._board,
-            self._keeper,
+            self.keepers,
+            self._environment,
             state_dir=state_dir,
             secret=bytes.fromhex(config.secret),
             workspace=config.workspace,
             base_env=config.base_env,
         )
-        calls = Calls(self._board, self._keeper, self._starts, self._statistics, config.sandbox_id)
+        calls = Calls(
+            self._board,
+            self.keepers,
+            self._starts,
+            self._environment,
+            statistics=self._statistics,
+            sandbox_id=config.sandbox_id,
+            place=config.place,
+        )
+        self._followers = Followers(self._logs)
+        self._dialect = Dialect(
+            self._board,
+            self._starts,
+            calls,
+            self._followers,
+            workspace=config.workspace,
+            base_env=config.base_env,
+            sandbox_id=config.sandbox_id,
+        )
         self._connections = Connections(calls, self._logs, config.sandbox_id)
         self._sessions = Sessions(calls, self._logs, config.sandbox_id)
         self._runner = web.AppRunner(
@@ -148,8 +122,8 @@ class Agent:
         )
         self._server: asyncio.Server | None = None
 
-    async def serve(self, listen: socket.socket, keeper: socket.socket) -> None:
-        """Accept connections on *listen*; return when the keeper's snapshot is in.
+    async def serve(self, listen: socket.socket) -> None:
+        """Accept connections on *listen*; return when every keeper's snapshot is in.
 
         Until then requests are answered with 503.
         """
@@ -158,12 +132,9 @@ class Agent:
         self._server = await asyncio.get_running_loop().create_server(
             self._protocol, sock=listen, backlog=_BACKLOG
         )
-        snapshot = await self._keeper.open(keeper)
-        state_dir = Path(self._config.state_dir)
-        commands = await asyncio.to_thread(load, state_dir, snapshot.commands, snapshot.index_bytes)
-        self._board.fill(commands)
+        await asyncio.shield(self.keepers.ready)
+        await asyncio.to_thread(self._environment.load)
         self.ready = True
-        self._keeper.go_on()
 
     async def aclose(self) -> None:
         """Stop accepting, close websockets with 1001, end everything else; bounded."""
@@ -171,9 +142,11 @@ class Agent:
             self._server.close()
         await self._sessions.close()
         await self._connections.close()
+        await self._dialect.aclose()
         await self._runner.cleanup()
         await self._starts.aclose()
-        self._keeper.close()
+        await self._environment.aclose()
+        await self.keepers.aclose()
         self._logs.close()
 
     def _application(self, calls: Calls) -> web.Application:
@@ -183,18 +156,24 @@ class Agent:
             port=self._config.port,
             allow_hosts=self._config.allow_hosts,
             ready=lambda: self.ready,
+            verify=_verifier(self._config),
         )
-        app = web.Application(middlewares=[guard.middleware()], client_max_size=wire.MAX_CALL_BYTES)
-        Routes(calls, self._connections, self._sessions, lambda: self.ready).add_to(app)
+        app = web.Application(
+            middlewares=[self._dialect.figures.middleware(), guard.middleware()],
+            client_max_size=wire.MAX_CALL_BYTES,
+        )
+        system = self._dialect.system
+        Routes(calls, self._connections, self._sessions, lambda: self.ready, system).add_to(app)
+        self._dialect.add_to(app)
         return app
 
     def _protocol(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None
         if len(server.connections) >= _MAX_SOCKETS:
-            return _Full()
+            return Full(_MAX_SOCKETS)
         # A compressed body would grow behind the bound on bodies.
-        return _Handler(
+        return Handler(
             server,
             loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # documented: None turns it off
@@ -210,10 +189,7 @@ class Agent:
     def _ring(self, process_ids: Collection[str]) -> None:
         self._connections.news(process_ids)
         self._sessions.news(process_ids)
-
-    def _keeper_ended(self, reason: str) -> None:
-        if not self.ended.done():
-            self.ended.set_result(reason)
+        self._followers.news(process_ids)
 
     def _statistics(self) -> dict[str, Any]:
         resident = int(Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
@@ -222,7 +198,8 @@ class Agent:
             "connections": len(self._connections),
             "sessions": len(self._sessions),
             "askings": self._connections.askings + self._sessions.askings,
-            "keeper_requests": self._keeper.pending,
+            "keepers": self.keepers.statistics(),
+            "keeper_requests": self.keepers.pending,
             "open_logs": self._logs.open_files,
             "fetches": self._logs.fetches,
             "rss_bytes": resident,
@@ -230,8 +207,10 @@ class Agent:
         }
 
 
-def _reason(status: int) -> str:
-    return "a fault of the agent" if status >= 500 else "this is no request, or a header too long"
+def _verifier(config: Config) -> Callable[[str], None] | None:
+    if config.token_secret is None:
+        return None
+    return verifier(config.token_secret, config.sandbox_id)
 
 
 class _Process:
@@ -239,56 +218,59 @@ class _Process:
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self._config: asyncio.Future[Config] = loop.create_future()
+        self._agent: asyncio.Future[Agent] = loop.create_future()
         self._stop: asyncio.Future[str] = loop.create_future()
-        self._root = Channel(self._take, self._told_to_stop)
+        self._root = RootLink(self._take, self._told_to_stop)
 
-    async def run(self, listen: socket.socket, root: socket.socket, keeper: socket.socket) -> int:
+    async def run(self, listen: socket.socket, root: socket.socket) -> int:
         """Serve until the root says stop or goes; return the exit status."""
         loop = asyncio.get_running_loop()
         # A terminal's Ctrl-C reaches the whole group; what it means is for the root to say.
         loop.add_signal_handler(signal.SIGINT, lambda: None)
         loop.add_signal_handler(signal.SIGTERM, self._told_to_stop, "SIGTERM")
-        await self._root.open(root)
-        await _first_of(self._config, self._stop)
-        if not self._config.done():
+        self._root.open(root)
+        await _first_of(self._agent, self._stop)
+        if not self._agent.done():
             return 0
-        agent = Agent(self._config.result())
-        serving = asyncio.create_task(self._serve(agent, listen, keeper))
+        agent = self._agent.result()
+        serving = asyncio.create_task(self._serve(agent, listen))
         try:
-            await _first_of(serving, self._stop, agent.ended)
-            if agent.ended.done():
-                # At a stop the keeper goes first, and the root's word is on its way.
-                await asyncio.wait([self._stop], timeout=_LAST_WORD_TIME)
+            await _first_of(serving, self._stop)
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
             await agent.aclose()
             self._root.close()
-        return self._status(agent, serving)
+        if not self._stop.done():
+            serving.result()
+        return 0
 
-    async def _serve(self, agent: Agent, listen: socket.socket, keeper: socket.socket) -> None:
-        await agent.serve(listen, keeper)
-        self._root.send(b'{"op":"ready"}')
+    async def _serve(self, agent: Agent, listen: socket.socket) -> None:
+        await agent.serve(listen)
+        self._tell({"op": "ready"})
         await asyncio.shield(self._stop)  # this task is cancelled, the wish is not
-
-    def _status(self, agent: Agent, serving: asyncio.Task[None]) -> int:
-        if self._stop.done():
-            return 0
-        if agent.ended.done():
-            sys.stderr.write(f"hopx_async agent: {agent.ended.result()}\n")
-            return 1
-        serving.result()
-        return 1
 
     def _take(self, line: bytes) -> None:
         said = msgspec.json.decode(line, type=_RootLine)
         if said.op == "config":
-            self._config.set_result(msgspec.json.decode(line, type=Config))
+            self._agent.set_result(Agent(msgspec.json.decode(line, type=Config), self._tell))
         elif said.op == "ping":
-            self._root.send(msgspec.json.encode({"op": "pong", "n": said.n}))
+            self._tell({"op": "pong", "n": said.n})
+        elif said.op == "keeper":
+            self._take_keeper(said.number)
+        elif said.op == "keepers":
+            self._agent.result().keepers.know(said.keepers)
         elif said.op == "stop":
             self._told_to_stop("the root says so")
+
+    def _take_keeper(self, number: int) -> None:
+        fd = self._root.take_fd()
+        if fd is None:
+            raise ValueError("a keeper comes with its socket")
+        self._agent.result().keepers.take(number, socket.socket(fileno=fd))
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        self._root.send(msgspec.json.encode(message))
 
     def _told_to_stop(self, reason: str) -> None:
         if not self._stop.done():
@@ -302,10 +284,15 @@ async def _first_of(*futures: asyncio.Future[Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m hopx_async.agent.server")
-    for name in ("--listen-fd", "--root-fd", "--keeper-fd"):
+    for name in ("--listen-fd", "--root-fd"):
         parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--state-fd", type=int)
     options = parser.parse_args(argv)
-    fds = (options.listen_fd, options.root_fd, options.keeper_fd)
+    if options.state_fd is not None:
+        # Inside of namespaces the state directory is this descriptor; commands shall not have it.
+        os.set_inheritable(options.state_fd, False)
+        become_unreadable()
+    fds = (options.listen_fd, options.root_fd)
     sockets = [socket.socket(fileno=fd) for fd in fds]
 
     async def run() -> int:

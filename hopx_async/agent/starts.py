@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import time
 from collections.abc import Mapping
@@ -12,18 +13,20 @@ from typing import Any
 import msgspec
 
 from hopx_async.agent.board import Board, Command
-from hopx_async.agent.keeper_link import KeeperLink, Refusal, spawn_error
+from hopx_async.agent.environment import SandboxEnvironment
+from hopx_async.agent.keeper_link import Answer, KeeperGone, KeeperLink, Refusal, spawn_error
+from hopx_async.agent.keepers import MAX_LIVE, Keepers
 from hopx_async.agent.loading import read_log
 from hopx_async.errors import AgentFault, ConflictError, RateLimited, Unsupported
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle
 
-__all__ = ["MAX_LIVE", "Starts", "digest_of", "normal_spec", "same_again"]
+__all__ = ["Starts", "digest_of", "normal_spec", "same_again"]
 
-#: Commands that may run at a time.
-MAX_LIVE = 8192
 # What a terminal of ours understands is up to whoever shows it; most show these.
 _TERMINAL_ENV = {"TERM": "xterm-256color"}
+# Seconds in which the keeper that has claimed an id is to tell of it.
+_NEWS_TIME = 10.0
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
@@ -48,6 +51,7 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
     timeout, idle_timeout = params.get("timeout"), params.get("idle_timeout")
     pty = params.get("pty")
     limits = params.get("limits") or {}
+    masked = params.get("mask_secrets", False)
     return {
         "process_id": params["process_id"],
         "command": params["command"],
@@ -61,6 +65,8 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         "stdin": params.get("stdin", False) or pty is not None,
         "pty": pty,
         "limits": {name: limits[name] for name in limits if limits[name] is not None} or None,
+        "mask_secrets": masked,
+        "secrets": sorted({*(params.get("secrets") or ())}) if masked else [],
     }
 
 
@@ -82,7 +88,8 @@ class Starts:
 
     Args:
         board: The commands that are known.
-        keeper: Starts the others.
+        keepers: Start the others.
+        environment: The sandbox's own variables, between *base_env* and a command's own.
         state_dir: Where logs are read when an id is claimed and unknown.
         secret: Key of the digests.
         workspace: Absolute path that a relative ``working_dir`` is relative to.
@@ -92,7 +99,8 @@ class Starts:
     def __init__(
         self,
         board: Board,
-        keeper: KeeperLink,
+        keepers: Keepers,
+        environment: SandboxEnvironment,
         *,
         state_dir: Path,
         secret: bytes,
@@ -100,7 +108,8 @@ class Starts:
         base_env: Mapping[str, str],
     ) -> None:
         self._board = board
-        self._keeper = keeper
+        self._keepers = keepers
+        self._sandbox_env = environment
         self._state_dir = state_dir
         self._secret = secret
         self._workspace = Path(workspace)
@@ -153,34 +162,65 @@ class Starts:
         process_id = spec["process_id"]
         public = _public_spec(spec, digest)
         working_dir = str(self._workspace / (spec["working_dir"] or ""))
-        try:
-            answer = await self._keeper.start(public, self._environment(spec), working_dir)
-        except Refusal as refusal:
-            if refusal.code != "conflict_claimed":
-                raise refusal.error(process_id) from None
-            return same_again(await self._claimed(process_id), digest)
+        env = self._environment(spec)
+        mask = self._sandbox_env.variables.to_mask(spec)
+        while True:
+            async with self._keepers.place() as keeper:
+                try:
+                    answer = await keeper.start(public, env, working_dir, mask)
+                    return same_again(self._started(process_id, public, answer, keeper), digest)
+                except Refusal as refusal:
+                    if refusal.code != "conflict_claimed":
+                        raise refusal.error(process_id) from None
+                    return same_again(await self._claimed(process_id), digest)
+                except KeeperGone:
+                    pass
+            # Nothing is sent blindly twice: if it was started, its log has its end by then.
+            await self._keepers.returned(keeper.number)
+            known = await self._recorded(process_id)
+            if known is not None:
+                return same_again(known, digest)
+
+    def _started(
+        self, process_id: str, public: bytes, answer: Answer, keeper: KeeperLink
+    ) -> Command:
         known = self._board.get(process_id)
         if known is None:
-            known = Command(process_id, public)
+            known = Command(process_id, public, keeper.number)
             known.pid, known.started_at = answer.pid, answer.started_at
             self._board.put(known)
-        return same_again(known, digest)
+        return known
 
     def _environment(self, spec: Mapping[str, Any]) -> dict[str, str]:
         terminal = {} if spec["pty"] is None else _TERMINAL_ENV
-        merged: dict[str, str | None] = {**self._base_env, **terminal, **spec["env"]}
+        merged = {
+            **self._base_env,
+            **terminal,
+            **self._sandbox_env.variables.values,
+            **spec["env"],
+        }
         return {name: value for name, value in merged.items() if value is not None}
 
     async def _claimed(self, process_id: str) -> Command:
         """Return the command that holds an id which nobody has told of."""
+        known = await self._recorded(process_id)
+        if known is None:
+            # Another keeper has it, whose news are on their way.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_NEWS_TIME):
+                    return await self._board.known(process_id)
+            known = await self._recorded(process_id)
+        if known is None:
+            raise AgentFault(f"the id {process_id!r} is taken by a log that cannot be read")
+        return known
+
+    async def _recorded(self, process_id: str) -> Command | None:
+        """Return a command that is known, or that has ended as its log tells."""
         known = self._board.get(process_id)
         if known is not None:
             return known
         read = await asyncio.to_thread(read_log, self._state_dir / "logs", process_id)
-        known = self._board.get(process_id) if read is None else self._board.put(read)
-        if known is None:
-            raise AgentFault(f"the id {process_id!r} is taken by a log that cannot be read")
-        return known
+        return self._board.get(process_id) if read is None else self._board.put(read)
 
 
 def same_again(command: Command, digest: str) -> Command:
@@ -204,7 +244,7 @@ def _conflict(process_id: str) -> ConflictError:
 
 
 def _public_spec(spec: Mapping[str, Any], digest: str) -> bytes:
-    public = {name: value for name, value in spec.items() if name != "env"}
+    public = {name: value for name, value in spec.items() if name not in {"env", "secrets"}}
     public["env_names"] = sorted(spec["env"])
     public["spec_digest"] = digest
     public["created_at"] = time.time()

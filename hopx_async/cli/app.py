@@ -15,7 +15,7 @@ import hopx_async
 from hopx_async.cli import manage
 from hopx_async.cli.job import Command
 from hopx_async.cli.output import complain, forget_output, is_terminal
-from hopx_async.cli.place import URL_VARIABLE, find_place
+from hopx_async.cli.place import URL_VARIABLE, Isolation, find_place
 from hopx_async.cli.run import Style, run_all
 from hopx_async.cli.status import SIGNALED, error_status
 from hopx_async.cli.usage import ARGV, ArgvCommand, Group
@@ -76,6 +76,12 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Only output: no table, prefixes or summary.")
     ] = False,
+    isolation: Annotated[
+        Isolation, typer.Option(help="What commands see of this machine: namespace hides it.")
+    ] = "none",
+    internet: Annotated[
+        bool, typer.Option("--internet/--no-internet", help="No network; needs isolation.")
+    ] = True,
     url: Url = None,
     token_file: TokenFile = None,
 ) -> None:
@@ -94,7 +100,9 @@ def run(
         style = "json" if as_json else "quiet"
 
     async def main() -> int:
-        place = find_place(url, token_file, needed=False)
+        place = find_place(
+            url, token_file, needed=False, isolation=isolation, internet_access=internet
+        )
         options = {"timeout": timeout, "env": _variables(env), "working_dir": working_dir}
         return await run_all(wanted, names=name or (), place=place, style=style, **options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import anyio
 
@@ -13,7 +13,16 @@ from hopx_async.providers.local import local
 from hopx_async.providers.remote import remote
 from hopx_async.sandbox import Sandbox
 
-__all__ = ["DOOR_SECONDS", "TOKEN_VARIABLE", "URL_VARIABLE", "Place", "find_place"]
+__all__ = [
+    "DOOR_SECONDS",
+    "TOKEN_VARIABLE",
+    "URL_VARIABLE",
+    "Isolation",
+    "Place",
+    "find_place",
+]
+
+Isolation: TypeAlias = Literal["none", "namespace", "auto"]
 
 URL_VARIABLE = "HOPX_AGENT_URL"
 TOKEN_VARIABLE = "HOPX_AGENT_TOKEN"  # noqa: S105  # the name of a variable
@@ -22,10 +31,15 @@ DOOR_SECONDS = 5.0
 
 
 class Place(NamedTuple):
-    """An agent: its url and token, both None for the embedded one."""
+    """An agent: its url and token, both None for the embedded one.
+
+    For that one *isolation* and *internet_access* are as for ``local()``.
+    """
 
     url: str | None = None
     token: str | None = None
+    isolation: Isolation = "none"
+    internet_access: bool = True
 
     async def open(self) -> Sandbox:
         """Return its sandbox; the embedded agent's works in the current directory.
@@ -37,7 +51,11 @@ class Place(NamedTuple):
             HopxError: As for ``local()`` and ``remote()``.
         """
         if self.url is None or self.token is None:
-            return await local(workspace=Path.cwd())
+            return await local(
+                workspace=Path.cwd(),
+                isolation=self.isolation,
+                internet_access=self.internet_access,
+            )
         with anyio.move_on_after(DOOR_SECONDS):
             return await remote(self.url, token=self.token)
         raise AgentUnreachable(
@@ -48,13 +66,22 @@ class Place(NamedTuple):
         return f"Place(url={self.url!r})"
 
 
-def find_place(url: str | None, token_file: Path | None, *, needed: bool) -> Place:
+def find_place(
+    url: str | None,
+    token_file: Path | None,
+    *,
+    needed: bool,
+    isolation: Isolation = "none",
+    internet_access: bool = True,
+) -> Place:
     """Return the place that the options and the environment name.
 
     Args:
         url: As told by ``--url`` or `URL_VARIABLE`, None for neither.
         token_file: As told by ``--token-file``, None for what `TOKEN_VARIABLE` holds.
         needed: Whether the embedded agent will not do.
+        isolation: As for ``local()``; another agent has the isolation that it has.
+        internet_access: As for ``local()``.
 
     Raises:
         InvalidArgument: If they do not make one.
@@ -65,7 +92,10 @@ def find_place(url: str | None, token_file: Path | None, *, needed: bool) -> Pla
             raise InvalidArgument("--url", "None", f"name an agent by it, or by {URL_VARIABLE}")
         if token_file is not None:
             raise InvalidArgument("--token-file", repr(str(token_file)), "it needs --url")
-        return Place()
+        return Place(isolation=isolation, internet_access=internet_access)
+    if isolation != "none" or not internet_access:
+        rule = "an agent that runs already has the isolation that it was started with"
+        raise InvalidArgument("--isolation", repr(isolation), rule)
     if token_file is not None:
         try:
             token = token_file.read_text(encoding="ascii").strip()

@@ -10,8 +10,10 @@ from hopx_async.protocol.lifecycle import (
     SIGNAL_NAMES,
     STDIN_BYTES,
     Problem,
+    problem_with_env,
     problem_with_grace,
     problem_with_id,
+    problem_with_secrets,
     problem_with_size,
     problem_with_spec,
 )
@@ -26,6 +28,7 @@ __all__ = ["id_of", "problem_with_request"]
 _SPEC_KEYS = (
     *("process_id", "command", "working_dir", "timeout", "name", "tags", "merge_stderr"),
     *("idle_timeout", "stdin", "pty", "limits"),
+    "mask_secrets",
 )
 _PUBLIC_KEYS = frozenset({*_SPEC_KEYS, "env_names", "spec_digest", "created_at"})
 _MAX_SIGNAL_ID = 128
@@ -61,7 +64,17 @@ def _problem_with_start(message: dict[str, Any]) -> Problem | None:
     spec = {key: public[key] for key in _SPEC_KEYS if key in public}
     if not _is_plain(env):
         spec["env"] = env
-    return problem_with_spec(spec) or _problem_with_rest(public, message.get("working_dir"))
+    problem = problem_with_spec(spec) or _problem_with_mask(public, message.get("mask"))
+    return problem or _problem_with_rest(public, message.get("working_dir"))
+
+
+def _problem_with_mask(public: dict[str, Any], mask: object) -> Problem | None:
+    if bool(mask) is not public.get("mask_secrets", False):
+        return Problem("mask_secrets", bool(mask), "it comes with what is to be masked")
+    if not isinstance(mask, (list, type(None))):
+        return Problem("mask", type(mask), "a list of texts")
+    texts: dict[str, object] = {str(number): text for number, text in enumerate(mask or ())}
+    return problem_with_env(texts, "mask") or problem_with_secrets(texts, list(texts), "mask")
 
 
 def _problem_with_rest(public: dict[str, Any], working_dir: object) -> Problem | None:

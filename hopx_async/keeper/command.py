@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import time
-from base64 import b64encode
 
 from hopx_async.keeper.channel import compact
+from hopx_async.keeper.exits import encode_tail, signal_name, totals
 from hopx_async.keeper.idle import Idle
 from hopx_async.keeper.pipe import Pipe
 from hopx_async.keeper.plumbing import resize
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
 
     from hopx_async.keeper.log import Log
     from hopx_async.keeper.loop import Loop, Timer
+    from hopx_async.keeper.mask import Masks
     from hopx_async.keeper.plumbing import Plumbing
     from hopx_async.keeper.spawn import Spawned
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
         def ended(self, command: Command) -> None: ...
 
 
-__all__ = ["Command", "failed_exit", "lost_exit", "started_payload"]
+__all__ = ["Command"]
 
 _REMEMBERED_SIGNALS = 64
 _NO_CODE = '"exit_code":null,"signal":"{}"'
@@ -70,6 +69,7 @@ class Command:
         "ended",
         "host",
         "log",
+        "masks",
         "outcome",
         "paused",
         "spawned",
@@ -98,6 +98,8 @@ class Command:
         self.spawned = spawned
         #: The first cause of its end recorded before the end was seen.
         self.cause: str | None = None
+        #: What hides secrets in its output, None where nobody asked for that.
+        self.masks: Masks | None = None
         #: Whether the leader has ended (and is reaped).
         self.dead = False
         #: Whether its terminal record is in the log.
@@ -143,6 +145,8 @@ class Command:
             return
         if self._idle is not None:
             self._idle.touched()
+        if self.masks is not None:
+            data = self.masks.feed(kind, data)
         self.log.append_data(kind, data)
         if self.log.stuck:
             self._pause()
@@ -152,8 +156,17 @@ class Command:
         """Take note that nobody holds the other end any more."""
         self._pipes.remove(pipe)
         self.host.loop.close(pipe.fd)
+        self._let_go(pipe.kind)
         if self.dead and not self._pipes and not self.ended:
             self._finish()
+
+    def _let_go(self, kind: int) -> None:
+        """Append what a mask holds back, now that nothing follows it."""
+        if self.masks is not None and not self.ended and (rest := self.masks.end(kind)):
+            self.log.append_data(kind, rest)
+            if self.log.stuck:
+                self._pause()
+            self.host.changed(self)
 
     def resume(self) -> None:
         """Go on after the log had no room, and has."""
@@ -241,6 +254,9 @@ class Command:
         For the sandbox's end, which waits for nobody's disk.
         """
         dropped = self.log.give_up()
+        if self.masks is not None:
+            dropped += self.masks.held
+            self.masks = None
         if self.terminal:
             self._end()
         else:
@@ -256,12 +272,16 @@ class Command:
     def _finish(self) -> None:
         if self.ended or self.terminal or self.log.stuck:
             return
+        for kind in (records.STDOUT, records.STDERR):
+            self._let_go(kind)
+        if self.log.stuck:
+            return
         if self._timer is not None:
             self._timer.cancel()
         ok, text = self._exit()
         self.outcome = text
         if not ok and (tail := self.log.tail()):
-            text = f'{text[:-1]},"tail":{compact(_encode_tail(tail))}}}'
+            text = f'{text[:-1]},"tail":{compact(encode_tail(tail))}}}'
         self.terminal = self.log.append(records.EXITED, text.encode("ascii"))
         if self.log.stuck:
             self._pause()
@@ -277,66 +297,12 @@ class Command:
         """Return whether all is well, and the exit as JSON (not by the encoder: it is dear)."""
         code = os.waitstatus_to_exitcode(self.status)
         exit_code = code if code >= 0 else None
-        name = _signal_name(-code) if code < 0 else None
+        name = signal_name(-code) if code < 0 else None
         reason = lifecycle.reason_for(self.cause, exit_code, name)
         ended = f'"exit_code":{code},"signal":null' if code >= 0 else _NO_CODE.format(name)
         return reason == "exited" and code == 0, (
             f'{{{ended},"reason":"{reason}","started_at":{self.spawned.started_at!r},'
             f'"ended_at":{self._ended_at!r},"duration":{self.duration:.6f},'
             f'"survivors":{self.host.count_survivors(self)},"errno":null,"filename":null,'
-            f'"usage":{_usage(self.usage)}}}'
+            f'"usage":{totals(self.usage)}}}'
         )
-
-
-def _usage(usage: struct_rusage) -> str:
-    # Until it executes its program, a leader shares the keeper's memory, and the kernel
-    # counts that as the leader's. So a peak that is not above the keeper's says nothing.
-    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak = usage.ru_maxrss * 1024 if usage.ru_maxrss > ours else "null"
-    seconds = usage.ru_utime + usage.ru_stime
-    return f'{{"cpu_seconds":{seconds:.6f},"max_rss_bytes":{peak}}}'
-
-
-def started_payload(spawned: Spawned, boot_id: str) -> bytes:
-    """Return the payload of ``Started``."""
-    text = f'{{"pid":{spawned.pid},"start_ticks":{spawned.start_ticks},"boot_id":"{boot_id}"}}'
-    return text.encode("ascii")
-
-
-def failed_exit(number: int, filename: str) -> dict[str, object]:
-    """Return the exit of a command whose program could not be started."""
-    return _exit_without_leader("spawn_failed", None, time.time(), number, filename)
-
-
-def lost_exit(started_at: float | None, ended_at: float) -> dict[str, object]:
-    """Return the exit of a command whose end nobody has seen, *ended_at* the last sign of it."""
-    return _exit_without_leader("lost", started_at, ended_at, None, None)
-
-
-def _exit_without_leader(
-    reason: str, started_at: float | None, ended_at: float, number: int | None, filename: str | None
-) -> dict[str, object]:
-    return {
-        "exit_code": None,
-        "signal": None,
-        "reason": reason,
-        "started_at": started_at,
-        "ended_at": ended_at,
-        "duration": 0.0 if started_at is None else round(max(0.0, ended_at - started_at), 6),
-        "survivors": 0,
-        "errno": number,
-        "filename": filename,
-        "usage": None,
-    }
-
-
-def _encode_tail(tail: list[tuple[str, bytes]]) -> list[list[str]]:
-    return [[stream, b64encode(data).decode("ascii")] for stream, data in tail]
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        # Real-time signals have no names of their own but the first and the last.
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}"

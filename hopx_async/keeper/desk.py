@@ -11,9 +11,11 @@ from base64 import b64decode
 from hopx_async.keeper import checks
 from hopx_async.keeper.agent_link import AgentLink
 from hopx_async.keeper.channel import compact
-from hopx_async.keeper.command import Command, failed_exit, started_payload
+from hopx_async.keeper.command import Command
+from hopx_async.keeper.exits import failed_exit, started_payload
 from hopx_async.keeper.index import end_line, start_line
 from hopx_async.keeper.log import DiskFullError, Log
+from hopx_async.keeper.mask import Masks
 from hopx_async.keeper.plumbing import Plumbing
 from hopx_async.keeper.spawn import Spawned, SpawnFailedError, arguments_of
 from hopx_async.protocol import lifecycle, records
@@ -185,7 +187,8 @@ class Desk:
         if self._keeper.stopping:
             self._refuse(rid, "stopping", "the sandbox is being stopped")
             return
-        spec = compact(public)
+        # Whoever finds the log tells by it whose it is.
+        spec = compact({**public, "keeper": self._keeper.number})
         log = Log(self._keeper.store, public["process_id"])
         try:
             log.claim(spec.encode("ascii"))
@@ -224,6 +227,8 @@ class Desk:
             if plumbing is not None:
                 plumbing.close_theirs()
         self._started(log, spec, spawned, plumbing, message)
+        if "mask" in message:
+            self._keeper.commands[log.process_id].masks = Masks(message["mask"])
 
     def _started(
         self,

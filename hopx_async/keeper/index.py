@@ -1,4 +1,4 @@
-"""The index: one line per start and one per end, so that an agent need not open logs.
+"""A keeper's index: one line per start and one per end, so that an agent need not open logs.
 
 It is a hint. When it cannot be written it counts as broken, and whoever wants to know
 looks at the logs themselves.
@@ -29,11 +29,18 @@ def end_line(process_id: str, end: int, size: int, outcome: str) -> str:
 
 
 class Index:
-    """Appends to ``STATE/index``; lines are written when :meth:`flush` is called."""
+    """Appends to ``STATE/index.N``; lines are written when :meth:`flush` is called.
 
-    def __init__(self, state_dir: str) -> None:
+    Args:
+        state_dir: The state directory.
+        number: The keeper's.
+    """
+
+    def __init__(self, state_dir: str, number: int) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._fd = os.open(f"{state_dir}/index", flags, 0o600)
+        self._name = f"index.{number}"
+        self._state_dir = state_dir
+        self._fd = os.open(f"{state_dir}/{self._name}", flags, 0o600)
         self._size = os.fstat(self._fd).st_size
         self._lines: list[str] = []
         self._broken = False
@@ -44,20 +51,23 @@ class Index:
         return None if self._broken else self._size
 
     def ended_ids(self) -> set[str]:
-        """Return the ids whose end the file tells; cut a torn last line off."""
+        """Return the ids whose end this or another keeper's file tells.
+
+        A torn last line is cut off; in the others' files, whose keepers may be writing, it
+        is ignored.
+        """
         ended: set[str] = set()
-        with open(self._fd, "rb", closefd=False) as file:
-            whole = 0
-            for line in file:
-                entry = _parse(line)
-                if entry is None:
-                    break
-                whole += len(line)
-                if "last" in entry:
-                    ended.add(str(entry.get("id")))
+        whole = _take_ends(self._fd, ended)
         if whole != self._size:
             os.ftruncate(self._fd, whole)
             self._size = whole
+        for name in os.listdir(self._state_dir):
+            if name.startswith("index.") and name != self._name:
+                fd = os.open(f"{self._state_dir}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    _take_ends(fd, ended)
+                finally:
+                    os.close(fd)
         return ended
 
     def add(self, line: str) -> None:
@@ -80,6 +90,20 @@ class Index:
         else:
             # A hint with a hole would mislead; the next keeper makes it whole again.
             self._broken = True
+
+
+def _take_ends(fd: int, ended: set[str]) -> int:
+    """Add the ids whose end a file tells to *ended*; return the size of its whole lines."""
+    whole = 0
+    with open(fd, "rb", closefd=False) as file:
+        for line in file:
+            entry = _parse(line)
+            if entry is None:
+                break
+            whole += len(line)
+            if "last" in entry:
+                ended.add(str(entry.get("id")))
+    return whole
 
 
 def _parse(line: bytes) -> dict[str, object] | None:

@@ -25,7 +25,7 @@ from hopx_async.keeper.recover import recover
 from hopx_async.keeper.scan import EVERYTHING, Scanner
 from hopx_async.keeper.spawn import Spawner
 from hopx_async.keeper.store import RETRY_DELAY, Store, complain
-from hopx_async.keeper.subreaper import become_subreaper
+from hopx_async.keeper.subreaper import become_subreaper, become_unreadable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _FAREWELL = 1.0
 
 
 class Keeper:
-    """All commands of a sandbox, in one thread.
+    """The commands of one keeper, in one thread.
 
     Args:
         loop: Its loop.
@@ -58,8 +58,12 @@ class Keeper:
         self._grace: float = config["grace"]
         nonce, outer = config["sandbox_id"], config["outer_scope"]
         state_dir: str = config["state_dir"]
-        self.store = Store(state_dir, config["segment_bytes"], config["retention_bytes"])
-        self.index = Index(state_dir)
+        #: Which of the sandbox's keepers it is.
+        self.number: int = config["number"]
+        self._alone = config["recover"] == "all"
+        segment_bytes, retention_bytes = config["segment_bytes"], config["retention_bytes"]
+        self.store = Store(state_dir, segment_bytes, retention_bytes, number=self.number)
+        self.index = Index(state_dir, self.number)
         self.spawner = Spawner(nonce, outer)
         self.orphans = Orphans()
         self.boot_id = proc.boot_id()
@@ -80,7 +84,9 @@ class Keeper:
 
     def run(self) -> None:
         """Recover what an earlier keeper left, then work until told to stop."""
-        for process_id in recover(self.store, self.index):
+        lost = recover(self.store, self.index, owner=None if self._alone else self.number)
+        # What another keeper of this root has left behind was ended before this one began.
+        for process_id in lost if self._alone else ():
             self.killer.kill(process_id, 0.0, _nobody_asked)
         self._to_root({"op": "ready"})
         while not self._done():
@@ -160,6 +166,8 @@ class Keeper:
             self._take_agent()
         elif op == "scanned" and message["seq"] == self._scans:
             self.killer.scanned(message["found"])
+        elif op == "ping":
+            self._to_root({"op": "pong"})
         elif op == "stop":
             self._stop(message.get("grace"))
 
@@ -225,6 +233,8 @@ def main(arguments: list[str]) -> int:
     """Be the keeper: ``--root-fd N``, and ``--lock-fd N`` of the lock to hold until the end."""
     fds = {name: int(fd) for name, fd in zip(arguments[::2], arguments[1::2], strict=True)}
     proc.seal_descriptors()
+    if "--state-fd" in fds:
+        become_unreadable()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     become_subreaper()

@@ -82,22 +82,11 @@ class Log:
             FileExistsError: If the id is claimed.
             DiskFullError: If there is no room.
         """
-        name = records.segment_name(self.process_id, 0)
-        try:
-            fd = self._store.create(name)
-        except OSError as error:
-            if stores.is_full(error):
-                raise DiskFullError(str(error)) from error
-            raise
         now = time.time()
         head = records.encode_base(now, 0, 0, 0) + records.encode(records.SPEC, now, spec)
         try:
-            written = os.pwrite(fd, head, 0)
-            if written < len(head):
-                os.pwrite(fd, head[written:], written)  # says why, if it was not by chance
+            fd = self._store.claim(records.segment_name(self.process_id, 0), head)
         except OSError as error:
-            os.close(fd)
-            self._store.unlink(name)
             if stores.is_full(error):
                 raise DiskFullError(str(error)) from error
             raise

@@ -14,8 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-__all__ = ["Options", "RootError", "default_env", "parse_arguments", "read_config"]
+__all__ = [
+    "ISOLATION",
+    "KEEPER_COMMANDS",
+    "STALLED_AFTER",
+    "Options",
+    "RootError",
+    "default_env",
+    "parse_arguments",
+    "read_config",
+]
 
+#: Live commands that one keeper holds before another is started.
+KEEPER_COMMANDS = 2000
+#: Seconds without a heartbeat after which a keeper counts as stalled.
+STALLED_AFTER = 5.0
 # What a parent may say in its first line, and what it must be.
 _CONFIG: dict[str, type | tuple[type, ...]] = {
     "workspace": str,
@@ -25,10 +38,19 @@ _CONFIG: dict[str, type | tuple[type, ...]] = {
     "segment_bytes": int,
     "drain_time": (int, float),
     "grace": (int, float),
+    "keeper_commands": int,
+    "stalled_after": (int, float),
+    "most_restarts": int,
     "allow_hosts": list,
     "detached": bool,
     "ephemeral": str,
+    "isolation": str,
+    "internet_access": bool,
+    "token_secret": str,
 }
+#: What may be asked for.
+ISOLATION = ("none", "namespace", "auto")
+_ISOLATION_RULE = "one of none, namespace, auto"
 _MAX_PORT = 65535
 _MAX_CONFIG = 4 * 1024 * 1024
 
@@ -59,6 +81,15 @@ class Options:
     Attributes:
         detached: Whether the root goes on when its parent has gone.
         ephemeral: A directory to remove at the end, None for none.
+        keeper_commands: Live commands that one keeper holds before another is started.
+        stalled_after: Seconds without a heartbeat after which a keeper counts as stalled.
+        most_restarts: Deaths within a minute, of the agent or of one keeper, that are made good.
+        isolation: One of `ISOLATION`; ``auto`` until it is known what can be had.
+        isolation_missing: Why ``auto`` became ``none``; "" if it did not.
+        luggage_fd: What the root brings along when it goes on inside of namespaces.
+        watcher_fd: Inside, a descriptor of the process outside that waits for the root.
+        outer_pid: Inside, the root's pid outside.
+        token_secret: Key of a control plane's tokens, None if there is none.
     """
 
     def __init__(self) -> None:
@@ -77,6 +108,16 @@ class Options:
         self.sandbox_id: str | None = None
         self.detached = False
         self.ephemeral: str | None = None
+        self.keeper_commands = KEEPER_COMMANDS
+        self.stalled_after = STALLED_AFTER
+        self.most_restarts = 5
+        self.isolation = "none"
+        self.isolation_missing = ""
+        self.internet_access = True
+        self.luggage_fd: int | None = None
+        self.watcher_fd: int | None = None
+        self.outer_pid: int | None = None
+        self.token_secret: str | None = None
 
     def take_config(self, line: bytes) -> None:
         """Let the parent's first line overrule the command line.
@@ -111,6 +152,14 @@ class Options:
         _require(self.segment_bytes >= least, "segment_bytes", self.segment_bytes, f"{least} up")
         drain_time = self.drain_time
         _require(0 <= drain_time < math.inf, "drain_time", drain_time, "seconds, 0 or more")
+        commands, restarts = self.keeper_commands, self.most_restarts
+        _require(commands > 0, "keeper_commands", commands, "above 0")
+        _require(restarts >= 0, "most_restarts", restarts, "0 or more")
+        stalled_after = self.stalled_after
+        _require(0 < stalled_after < math.inf, "stalled_after", stalled_after, "seconds, above 0")
+        _require(self.isolation in ISOLATION, "isolation", self.isolation, _ISOLATION_RULE)
+        fenced = self.internet_access or self.isolation != "none"
+        _require(fenced, "internet_access", False, "to forbid it needs isolation")
         problem = lifecycle.problem_with_grace(self.grace)
         if problem is None and self.sandbox_id is not None:
             problem = lifecycle.problem_with_id(self.sandbox_id)
@@ -139,7 +188,10 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     add = parser.add_argument
     add("--host", help="address to listen on (127.0.0.1)")
     add("--port", type=int, help="port to listen on (0: any that is free)")
-    add("--state-dir", help="directory of logs and token", required=True)
+    add("--state-dir", help="directory of logs and token")
+    add("--isolation", help="none, namespace or auto: what commands see of this host (none)")
+    add("--no-internet", dest="internet_access", action="store_false", help="no network inside")
+    add("--luggage-fd", type=int, help=argparse.SUPPRESS)
     add("--workspace", help="directory that commands run in (STATE_DIR/workspace)")
     add("--announce", action="store_true", help="print url and token as JSON when ready")
     add("--parent-fd", type=int, help="pipe from the parent; its end ends the agent")
@@ -148,6 +200,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     add("--segment-bytes", type=int, help="size of the files that make a log")
     add("--drain-time", type=float, help="seconds for output that comes after a command's exit")
     add("--grace", type=float, help="seconds between TERM and KILL")
+    add("--keeper-commands", type=int, help="live commands of one keeper before there is another")
     parser.parse_args(arguments, namespace=options)
     return options
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from hopx_async.keeper.channel import compact
-from hopx_async.keeper.command import lost_exit
+from hopx_async.keeper.exits import lost_exit
 from hopx_async.keeper.index import Index, end_line, start_line
 from hopx_async.keeper.log import Log
 from hopx_async.protocol import lifecycle, records
@@ -19,10 +19,16 @@ __all__ = ["recover"]
 _PIECE = 1024 * 1024
 
 
-def recover(store: Store, index: Index) -> list[str]:
+def recover(store: Store, index: Index, *, owner: int | None = None) -> list[str]:
     """End every log that has no end with ``Lost``, cutting a torn record off before.
 
-    The index gets what it lacks. Logs whose end the index tells are not opened.
+    The index gets what it lacks. Logs whose end an index tells are not opened.
+
+    Args:
+        store: The logs.
+        index: This keeper's.
+        owner: The keeper whose logs are meant; others may be writing theirs. None for all,
+            when there is no other keeper.
 
     Returns:
         The ids that were lost now; something of them may still run.
@@ -35,6 +41,8 @@ def recover(store: Store, index: Index) -> list[str]:
             segments.setdefault(parsed[0], []).append(parsed[1])
     lost = []
     for process_id, starts in segments.items():
+        if owner is not None and _owner(store, process_id) != owner:
+            continue
         past = _Past(store, process_id, sorted(starts))
         if past.spec is None:
             # The claim was torn, hence nothing was started.
@@ -47,6 +55,29 @@ def recover(store: Store, index: Index) -> list[str]:
         past.tell(index)
     index.flush()
     return lost
+
+
+def _owner(store: Store, process_id: str) -> int | None:
+    """Return the number of the keeper that claimed a log, None if nobody can say."""
+    try:
+        fd = store.open_segment(records.segment_name(process_id, 0))
+    except FileNotFoundError:
+        return None
+    reader = records.RecordReader(0)
+    position = 0
+    try:
+        while piece := os.pread(fd, records.BLOCK, position):
+            position += len(piece)
+            reader.feed(piece)
+            while (record := reader.read()) is not None:
+                if record.kind == records.SPEC:
+                    number = record.json().get("keeper")
+                    return number if isinstance(number, int) else None
+    except records.RecordError:
+        pass  # it is not for us to say what is wrong with it
+    finally:
+        os.close(fd)
+    return None
 
 
 class _Past:

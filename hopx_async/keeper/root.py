@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 
+from hopx_async.keeper.enter import arrive, enter, prepare
 from hopx_async.keeper.options import Options, RootError, parse_arguments, read_config
 from hopx_async.keeper.state import StateDir
 from hopx_async.keeper.store import complain
@@ -69,6 +70,11 @@ def main(
     options = Options()
     try:
         options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+        if options.luggage_fd is not None:
+            options, state, listening, said = arrive(options.luggage_fd)
+            with socket.socket(fileno=listening) as sock:
+                command = agent_command or python_module("hopx_async.agent.server")
+                return Root(options, state, sock, agent_command=command, silence=silence).run(said)
         said = b""
         if options.parent_fd is not None:
             config = read_config(options.parent_fd)
@@ -80,9 +86,12 @@ def main(
                 # The one that goes on is nobody's child: whoever started it need not wait for it.
                 os._exit(0)
         options.check()
+        namespaces = prepare(options)
         state = StateDir(options.state_dir)
         _make_workspace(options.workspace or state.file("workspace"))
         with listen(options.host, options.port) as sock:
+            if namespaces is not None:
+                enter(namespaces, options, state, sock, said)
             command = agent_command or python_module("hopx_async.agent.server")
             root = Root(options, state, sock, agent_command=command, silence=silence)
             return root.run(said)

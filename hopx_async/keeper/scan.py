@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EVERYTHING", "Scanner"]
 
-#: The id that stands for all commands of the sandbox.
+#: The id that stands for all commands of one keeper.
 EVERYTHING = "*"
 
 
@@ -27,8 +27,8 @@ class Scanner:
     Args:
         nonce: The sandbox's part of the scopes.
         outer: The scopes around the sandbox, "" for none.
-        base: The process whose descendants are all of the sandbox's commands.
-        own: Processes that are never part of a command: root, keeper, agent.
+        base: The keeper: a subreaper, so that all processes of its commands descend from it.
+        own: Processes that are never part of a command: root, keepers, agent.
     """
 
     def __init__(self, nonce: str, outer: str, base: int, own: Container[int]) -> None:
@@ -74,7 +74,7 @@ class Scanner:
                 value = proc.scope_value(self._outer, self._nonce, process_id)
                 marks[proc.mark_of(value)] = process_id
                 scopes[proc.scope_of(self._nonce, process_id)] = process_id
-        for pid in stats:
+        for pid in stats if scopes else ():
             for process_id in self._claims(pid, marks, scopes):
                 if process_id in seeds:
                     seeds[process_id].add(pid)
@@ -82,12 +82,10 @@ class Scanner:
 
     def _claims(self, pid: int, marks: dict[int, str], scopes: dict[str, str]) -> list[str]:
         claims = []
-        mark = proc.read_mark(pid) if marks else None
+        mark = proc.read_mark(pid)
         if mark in marks:
             claims.append(marks[mark])
-        for entry in proc.read_scopes(pid):
-            if entry.startswith(f"{self._nonce}/"):
-                claims.extend((EVERYTHING, scopes.get(entry, "")))
+        claims += [scopes[entry] for entry in proc.read_scopes(pid) if entry in scopes]
         return claims
 
 

@@ -27,20 +27,24 @@ class StateDir:
 
     Attributes:
         path: Its absolute path.
+        fds: What keeper and agent must inherit for it to be found, by name.
         lock_fd: The lock's descriptor; whoever inherits it holds the directory as well.
         token: What clients show.
         secret: Key of the digests of specs, as hex.
     """
 
-    def __init__(self, path: str) -> None:
-        """Create what is missing and take hold of it.
+    def __init__(
+        self, path: str, fds: dict[str, int] | None = None, lock_fd: int | None = None
+    ) -> None:
+        """Create what is missing and take hold of it, unless *lock_fd* holds it already.
 
         Raises:
             RootError: ``state_dir_held`` by another, ``state_dir_unsafe`` if it is not ours
                 alone, ``invalid_argument`` if it cannot be used at all.
         """
-        self.path = _directory(path)
-        self.lock_fd = self._lock()
+        self.fds = fds or {}
+        self.path = path if lock_fd is not None else _directory(path)
+        self.lock_fd = lock_fd if lock_fd is not None else self._lock()
         try:
             self.token = self._kept("token", lambda: secrets.token_urlsafe(_SECRET_BYTES))
             self.secret = self._kept("secret", lambda: secrets.token_hex(_SECRET_BYTES))
@@ -48,6 +52,11 @@ class StateDir:
         except BaseException:
             os.close(self.lock_fd)
             raise
+
+    @classmethod
+    def carried(cls, fd: int, lock_fd: int) -> StateDir:
+        """Return the one that was brought into namespaces, where it has no path but *fd*'s."""
+        return cls(f"/proc/self/fd/{fd}", {"state": fd}, lock_fd)
 
     @property
     def default_sandbox_id(self) -> str:
@@ -59,9 +68,9 @@ class StateDir:
         """Return the path of *name* in the directory."""
         return f"{self.path}/{name}"
 
-    def tell(self, url: str) -> None:
-        """Leave a note of where the agent is, for those who come later."""
-        self._write("agent.json", json.dumps({"url": url, "pid": os.getpid()}))
+    def tell(self, url: str, pid: int) -> None:
+        """Leave a note of where the agent is, and the root's pid, for those who come later."""
+        self._write("agent.json", json.dumps({"url": url, "pid": pid}))
 
     def untell(self) -> None:
         """Take the note away."""

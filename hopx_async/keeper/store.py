@@ -31,6 +31,7 @@ class Store:
         state_dir: Absolute path of the state directory.
         segment_bytes: Size of a segment, a multiple of ``BLOCK``.
         retention_bytes: Log bytes kept of a command, besides its head and current segment.
+        number: The keeper's.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class Store:
         state_dir: str,
         segment_bytes: int = records.SEGMENT_BYTES,
         retention_bytes: int = records.RETENTION_BYTES,
+        *,
+        number: int = 1,
     ) -> None:
         # Retention frees whole segments: a small one is made of small ones.
         segment_bytes = min(segment_bytes, retention_bytes // 4)
@@ -49,13 +52,35 @@ class Store:
         self.troubled = False
         self._dir = os.open(f"{state_dir}/logs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._reserve = os.open(
-            f"{state_dir}/reserve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            f"{state_dir}/reserve.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
+        self._draft = f"{state_dir}/claim.{number}"
+        # It may be a log by now, under another name.
+        self.unlink(self._draft)
         self._reserved = False
         self._open: dict[Log, int] = {}
         self._refilled()
 
     # Descriptors: those used last stay open, an idle command holds none.
+
+    def claim(self, name: str, head: bytes) -> int:
+        """Create the segment *name* with *head* in it, whole or not at all; as :meth:`create`.
+
+        Raises:
+            FileExistsError: If there is one.
+        """
+        fd = self.create(self._draft)
+        try:
+            written = os.pwrite(fd, head, 0)
+            if written < len(head):
+                os.pwrite(fd, head[written:], written)  # says why, if it was not by chance
+            os.link(self._draft, name, dst_dir_fd=self._dir)
+        except BaseException:
+            os.close(fd)
+            raise
+        finally:
+            self.unlink(self._draft)
+        return fd
 
     def create(self, name: str) -> int:
         """Create the segment *name* and return its descriptor.

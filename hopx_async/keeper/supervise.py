@@ -15,7 +15,16 @@ __all__ = ["Backoff", "Child", "child_env", "describe_status", "python_module", 
 
 # What Python and its libraries need; nothing of it is a secret, and none of it is ours.
 _KEPT = frozenset(
-    {"PATH", "LANG", "HOME", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH"}
+    {
+        "PATH",
+        "LANG",
+        "HOME",
+        "TMPDIR",
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+        "LD_LIBRARY_PATH",
+        "PYTHONSAFEPATH",
+    }
 )
 _KEPT_PREFIXES = ("LC_", "COVERAGE_")
 

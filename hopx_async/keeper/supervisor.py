@@ -1,4 +1,4 @@
-"""The root's work: keeper and agent of one sandbox, from start to stop."""
+"""The root's work: keepers and agent of one sandbox, from start to stop."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import signal
 import time
 
 from hopx_async.keeper.channel import Channel
-from hopx_async.keeper.kill import GIVE_UP_AFTER
+from hopx_async.keeper.keepers import Keepers
 from hopx_async.keeper.loop import Loop
 from hopx_async.keeper.options import Options, RootError, default_env
 from hopx_async.keeper.proc import SCOPE, seal_descriptors
-from hopx_async.keeper.scan import Scanner
 from hopx_async.keeper.state import StateDir
 from hopx_async.keeper.store import complain
 from hopx_async.keeper.subreaper import become_subreaper
@@ -22,10 +21,8 @@ from hopx_async.keeper.supervise import (
     Child,
     child_env,
     describe_status,
-    python_module,
     socket_pair,
 )
-from hopx_async.keeper.sweep import sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,13 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Root", "say", "url_host"]
 
-# Seconds beyond grace, KILL and proof that a stopping keeper has for the rest.
-_KEEPER_SLACK = 5.0
 _AGENT_STOP_TIME = 5.0
 
 
 class Root:
-    """Keeper and agent of one sandbox, from start to stop.
+    """Keepers and agent of one sandbox, from start to stop.
 
     Args:
         options: What it was told.
@@ -72,14 +67,20 @@ class Root:
         self._loop = Loop()
         self._env = child_env(os.environ)
         self._sandbox_id = options.sandbox_id or state.default_sandbox_id
-        self._outer = os.environ.get(SCOPE, "")
         self._own = {os.getpid()}
-        self._scanner = Scanner(self._sandbox_id, self._outer, os.getpid(), self._own)
-        self._keeper: Child | None = None
-        self._to_keeper: Channel | None = None
+        self._keepers = Keepers(
+            self._loop,
+            self,
+            self._keeper_config(),
+            env=self._env,
+            fds={"lock": state.lock_fd, **state.fds},
+            own=self._own,
+            stalled_after=options.stalled_after,
+            most_restarts=options.most_restarts,
+        )
         self._agent: Child | None = None
         self._to_agent: Channel | None = None
-        self._backoff = Backoff()
+        self._backoff = Backoff(most=options.most_restarts)
         self._heard = 0.0
         self._pings = 0
         self._announced = False
@@ -100,13 +101,16 @@ class Root:
         stop = self._told_to_stop
         signals: list[int] = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
         self._loop.catch({**dict.fromkeys(signals, stop), signal.SIGCHLD: self._reap})
-        self._start_keeper()
+        self._keepers.sweep_strangers()
+        self._keepers.more()
         self._start_agent()
         self._loop.call_later(self._silence / 6, self._ping)
         if self._options.parent_fd is not None:
             os.set_blocking(self._options.parent_fd, False)
             self._loop.add(self._options.parent_fd, self._parent_said)
             self._take_lines(said)
+        if (watcher := self._options.watcher_fd) is not None:
+            self._loop.add(watcher, lambda _events: self._watcher_gone(watcher))
         while self._status is None:
             self._loop.turn()
         self._state.untell()
@@ -133,6 +137,11 @@ class Root:
         if not self._stopping and not self._options.detached:
             self._stop(self._options.grace)
 
+    def _watcher_gone(self, fd: int) -> None:
+        # Nobody waits for the root any more; what is outside believes it gone.
+        self._loop.close(fd)
+        self._stop(self._options.grace)
+
     def _take_lines(self, data: bytes) -> None:
         *lines, self._lifeline = (self._lifeline + data).split(b"\n")
         for line in lines:
@@ -143,63 +152,49 @@ class Root:
         if len(self._lifeline) > 65536:
             self._lifeline = b""
 
-    # The keeper.
+    # The keepers.
 
-    def _start_keeper(self) -> None:
-        ours, its = socket_pair()
-        with its:
-            fds = {"root": its.fileno(), "lock": self._state.lock_fd}
-            self._keeper = Child(python_module("hopx_async.keeper.keeper"), fds, self._env)
-        self._own.add(self._keeper.pid)
-        self._to_keeper = Channel(ours, self._loop, self._from_keeper, _nobody_told)
+    def _keeper_config(self) -> Message:
         options = self._options
-        self._to_keeper.send_json(
-            {
-                "op": "config",
-                "sandbox_id": self._sandbox_id,
-                "outer_scope": self._outer,
-                "state_dir": self._state.path,
-                "retention_bytes": options.retention_bytes,
-                "segment_bytes": options.segment_bytes,
-                "drain_time": options.drain_time,
-                "grace": options.grace,
-            }
-        )
+        return {
+            "op": "config",
+            "sandbox_id": self._sandbox_id,
+            "outer_scope": os.environ.get(SCOPE, ""),
+            "state_dir": self._state.path,
+            "retention_bytes": options.retention_bytes,
+            "segment_bytes": options.segment_bytes,
+            "drain_time": options.drain_time,
+            "grace": options.grace,
+        }
 
-    def _from_keeper(self, message: Message) -> None:
-        if message.get("op") == "scan" and self._to_keeper is not None:
-            found = self._scanner.scan(message["wanted"])
-            self._to_keeper.send_json({"op": "scanned", "seq": message["seq"], "found": found})
+    def keepers_changed(self) -> None:
+        """Tell the agent how the keepers are (for :class:`Keepers`)."""
+        if self._to_agent is not None:
+            self._to_agent.send_json({"op": "keepers", "keepers": self._keepers.table})
 
-    def _keeper_ended(self, status: int) -> None:
-        if self._to_keeper is not None:
-            self._to_keeper.close()
-        self._to_keeper = self._keeper = None
-        if not self._stopping or status != 0:
-            how = describe_status(status)
-            complain(f"the keeper {how}; its commands are being ended")
-            for pid, name in sweep(self._scanner):
-                complain(f"process {pid} ({name}) would not end")
-            self._failure = self._failure or RootError("keeper_failed", f"the keeper {how}")
+    def keepers_failed(self, error: RootError) -> None:
+        """Stop, since a keeper died again and again (for :class:`Keepers`)."""
+        self._failure = self._failure or error
+        self._stop(0.0)
+
+    def keepers_gone(self) -> None:
+        """Let the agent go, too: there are no commands any more (for :class:`Keepers`)."""
         self._stop_agent()
 
     # The agent.
 
     def _start_agent(self) -> None:
-        if self._stopping or self._to_keeper is None:
+        if self._stopping:
             return
         ours, its = socket_pair()
-        keepers, agents = socket_pair()
-        with its, keepers, agents:
-            fds = {"listen": self._sock.fileno(), "root": its.fileno(), "keeper": agents.fileno()}
+        with its:
+            fds = {"listen": self._sock.fileno(), "root": its.fileno(), **self._state.fds}
             self._agent = Child(self._agent_command, fds, self._env)
-            # Without a keeper there is no agent either; its end is seen to elsewhere.
-            with contextlib.suppress(OSError):
-                self._to_keeper.send_with_fd({"op": "agent"}, keepers.fileno())
         self._own.add(self._agent.pid)
         self._heard = time.monotonic()
         self._to_agent = Channel(ours, self._loop, self._from_agent, self._agent_let_go)
         self._to_agent.send_json(self._agent_config())
+        self._keepers.connect(self._to_agent)
 
     def _agent_config(self) -> Message:
         options = self._options
@@ -215,24 +210,38 @@ class Root:
             "url_host": url_host(options.host),
             "port": self._sock.getsockname()[1],
             "allow_hosts": options.allow_hosts,
+            "token_secret": options.token_secret,
             "retention_bytes": options.retention_bytes,
+            "keepers": self._keepers.table,
+            "keeper_commands": options.keeper_commands,
+            "isolation": options.isolation,
+            "internet_access": options.internet_access,
         }
 
     def _from_agent(self, message: Message) -> None:
         self._heard = time.monotonic()
-        if message.get("op") == "ready" and not self._announced:
+        op = message.get("op")
+        if op == "ready" and not self._announced:
             self._announced = True
             self._announce()
+        elif op == "more":
+            self._keepers.more()
+        elif op == "gone":
+            # Mostly it has ended, and that is known first.
+            self._reap()
+            self._keepers.reconnect(message.get("number"))
 
     def _announce(self) -> None:
         url = f"http://{url_host(self._options.host)}:{self._sock.getsockname()[1]}"
-        self._state.tell(url)
+        pid = self._options.outer_pid or os.getpid()
+        self._state.tell(url, pid)
         if self._options.announce:
             agent_pid = self._agent.pid if self._agent is not None else None
-            facts = {"url": url, "token": self._state.token, "pid": os.getpid()}
-            say(json.dumps({**facts, "agent_pid": agent_pid}))
+            facts = {"url": url, "token": self._state.token, "pid": pid, "agent_pid": agent_pid}
+            missing = self._options.isolation_missing
+            say(json.dumps({**facts, **({"isolation_missing": missing} if missing else {})}))
         else:
-            say(f"hopx_async agent at {url}, token in {self._state.file('token')}")
+            say(f"hopx_async agent at {url}, token in {self._options.state_dir}/token")
 
     def _agent_let_go(self) -> None:
         # It closed its channel, hence it is ending, or does not keep the agreement.
@@ -254,8 +263,9 @@ class Root:
         if self._to_agent is not None:
             self._to_agent.close()
         self._to_agent = self._agent = None
+        self._keepers.connect(None)
         if self._stopping:
-            if self._keeper is None:
+            if self._deadline is not None:
                 self._finish()
             return
         how = describe_status(status)
@@ -279,24 +289,14 @@ class Root:
 
     def _stop(self, grace: float) -> None:
         self._stopping = True
-        if self._to_keeper is None or self._keeper is None:
-            self._stop_agent()
-            return
-        self._to_keeper.send_json({"op": "stop", "grace": grace})
-        self._set_deadline(grace + GIVE_UP_AFTER + _KEEPER_SLACK, self._keeper)
+        self._keepers.stop(grace)
 
     def _stop_agent(self) -> None:
-        self._stopping = True
         if self._agent is None or self._to_agent is None:
             self._finish()
             return
         self._to_agent.send_json({"op": "stop"})
-        self._set_deadline(_AGENT_STOP_TIME, self._agent)
-
-    def _set_deadline(self, seconds: float, child: Child) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self._loop.call_later(seconds, child.kill)
+        self._deadline = self._loop.call_later(_AGENT_STOP_TIME, self._agent.kill)
 
     def _finish(self) -> None:
         self._status = 0 if self._failure is None else 1
@@ -309,11 +309,9 @@ class Root:
                 return
             if pid == 0:
                 return
-            if self._keeper is not None and pid == self._keeper.pid:
-                self._own.discard(pid)
-                self._keeper.alive = False
-                self._keeper_ended(status)
-            elif self._agent is not None and pid == self._agent.pid:
+            if self._keepers.reaped(pid, status):
+                continue
+            if self._agent is not None and pid == self._agent.pid:
                 self._own.discard(pid)
                 self._agent.alive = False
                 self._agent_ended(status)
@@ -328,8 +326,3 @@ def say(line: str) -> None:
     """Print *line* to stdout; nobody may listen."""
     with contextlib.suppress(OSError):
         os.write(1, f"{line}\n".encode())
-
-
-def _nobody_told() -> None:
-    # The keeper's end is told by SIGCHLD.
-    return None

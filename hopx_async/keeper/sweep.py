@@ -1,67 +1,105 @@
-"""Ending everything at once: what a keeper that died has left behind."""
+"""Ending what dead keepers have left behind, of this root or of one before it."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
-import signal
-import time
 
 from hopx_async.keeper import proc
-from hopx_async.keeper.scan import EVERYTHING
+from hopx_async.keeper.kill import Killer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hopx_async.keeper.scan import Scanner
+    from collections.abc import Callable, Container
 
-__all__ = ["sweep"]
+    from hopx_async.keeper.loop import Loop
+    from hopx_async.keeper.scan import Found, Wanted
 
-_GIVE_UP_AFTER = 10.0
-_EMPTY_ROUNDS = 2
-_ROUND = 1.0
+__all__ = ["Sweeper", "strangers", "strays"]
+
+_STRANGERS = "strangers"
 
 
-def sweep(scanner: Scanner) -> list[tuple[int, str]]:
-    """Send SIGKILL to every process of every command until two looks find nobody.
+class Sweeper:
+    """Kills strays in the root's loop, which goes on meanwhile.
 
-    Their output has nowhere to go any more, hence there is no grace. Blocks for 10 s at most.
+    The root is a subreaper: what a dead keeper leaves behind becomes the root's, whatever
+    it has done to hide. The commands of keepers that live stay below those.
 
-    Returns:
-        Pid and name of those that did not end.
+    Args:
+        loop: Where it waits.
+        own: Processes of ours, which are no strays.
+        nonce: The sandbox's part of the scopes.
     """
-    deadline = time.monotonic() + _GIVE_UP_AFTER
-    empty_rounds = 0
-    while True:
-        left = scanner.scan({EVERYTHING: {}})[EVERYTHING]
-        if not left:
-            empty_rounds += 1
-            if empty_rounds >= _EMPTY_ROUNDS:
-                return []
-            continue
-        empty_rounds = 0
-        if time.monotonic() > deadline:
-            return [(pid, name) for pid, _, name in left]
-        _kill_and_wait(left)
+
+    def __init__(self, loop: Loop, own: Container[int], nonce: str) -> None:
+        self._loop = loop
+        self._own = own
+        self._nonce = nonce
+        self._marks: Container[int] = ()
+        self._killer = Killer(loop, self._ask, self._look, {}, lambda _: [])
+
+    def sweep(self, number: int, done: Callable[[list[tuple[int, str]]], object]) -> None:
+        """Kill until two looks find nobody, then call *done* with those that would not end.
+
+        Output of theirs has nowhere to go any more, hence there is no grace.
+        """
+        self._killer.kill(str(number), 0.0, done)
+
+    def sweep_strangers(
+        self, marks: Container[int], done: Callable[[list[tuple[int, str]]], object]
+    ) -> None:
+        """Kill what commands of an earlier root have left, which had these *marks*."""
+        self._marks = marks
+        self._killer.kill(_STRANGERS, 0.0, done)
+
+    def _ask(self, wanted: Wanted) -> None:
+        self._loop.call_later(0.0, lambda: self._killer.scanned(self._look(wanted)))
+
+    def _look(self, wanted: Wanted) -> Found:
+        found = dict.fromkeys(wanted, strays(self._own))
+        if _STRANGERS in wanted:
+            found[_STRANGERS] = strangers(self._nonce, self._marks)
+        return found
 
 
-def _kill_and_wait(left: list[tuple[int, int, str]]) -> None:
-    poll = select.poll()
-    fds = []
-    for pid, ticks, _ in left:
-        with contextlib.suppress(OSError):
-            fd = os.pidfd_open(pid)
-            fds.append(fd)
-            poll.register(fd, select.POLLIN)
-            # Only now the pid cannot change hands; is it still the same process?
+def strays(own: Container[int]) -> list[tuple[int, int, str]]:
+    """Return pid, start ticks and name of this process's living descendants.
+
+    Processes of *own*, and what is below them, are left out.
+    """
+    found: list[tuple[int, int, str]] = []
+    waiting = [pid for pid in proc.children(os.getpid()) if pid not in own]
+    while waiting:
+        pid = waiting.pop()
+        stat = proc.read_stat(pid)
+        if stat is not None and not stat.dead:
+            found.append((pid, stat.start_ticks, stat.name))
+            waiting += proc.children(pid)
+    return found
+
+
+def strangers(nonce: str, marks: Container[int]) -> list[tuple[int, int, str]]:
+    """Return pid, start ticks and name of processes of the sandbox that are not below this one.
+
+    They have one of its *marks*, or its *nonce* in their scope.
+    """
+    found: list[tuple[int, int, str]] = []
+    for pid in proc.pids():
+        ours = any(entry.startswith(f"{nonce}/") for entry in proc.read_scopes(pid))
+        mark = proc.read_mark(pid)
+        if ours or (mark is not None and mark in marks):
             stat = proc.read_stat(pid)
-            if stat is not None and stat.start_ticks == ticks:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-    deadline = time.monotonic() + _ROUND
-    waiting = len(fds)
-    while waiting and (patience := deadline - time.monotonic()) > 0:
-        for fd, _ in poll.poll(patience * 1000):
-            poll.unregister(fd)
-            waiting -= 1
-    for fd in fds:
-        os.close(fd)
+            if stat is not None and not stat.dead and _is_stranger(stat):
+                found.append((pid, stat.start_ticks, stat.name))
+    return found
+
+
+def _is_stranger(stat: proc.Stat) -> bool:
+    me = os.getpid()
+    above: proc.Stat | None = stat
+    while above is not None and above.ppid > 0:
+        if above.ppid == me:
+            return False
+        above = proc.read_stat(above.ppid)
+    # A parent that ended at this moment: the next look knows more.
+    return above is not None

@@ -14,6 +14,11 @@ import re
 import sys
 
 from hopx_async.protocol import records
+from hopx_async.protocol.problems import Problem, problem_with_limits, problem_with_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "CLAIMED",
@@ -21,9 +26,12 @@ __all__ = [
     "EMPTY",
     "ENDED",
     "GRACE",
+    "HIDDEN",
     "ID_RULE",
-    "LIMITS",
+    "MAX_SECRETS",
+    "MAX_SECRET_BYTES",
     "MAX_TEXT_BYTES",
+    "MIN_SECRET_BYTES",
     "REASONS",
     "RUNNING",
     "SIGNAL_NAMES",
@@ -34,9 +42,11 @@ __all__ = [
     "LifecycleError",
     "Problem",
     "advance",
+    "problem_with_env",
     "problem_with_grace",
     "problem_with_id",
     "problem_with_limits",
+    "problem_with_secrets",
     "problem_with_size",
     "problem_with_spec",
     "reason_for",
@@ -69,6 +79,12 @@ GRACE = 5.0
 TAIL_BYTES = 4096
 #: One argument longer than this is refused by ``execve`` (MAX_ARG_STRLEN), with its NUL.
 MAX_TEXT_BYTES = 128 * 1024 - 1
+#: A shorter secret is found in output by chance, and its mask would tell where it is not.
+MIN_SECRET_BYTES = 6
+#: A longer secret would make looking for it dear; a large private key has half of it.
+MAX_SECRET_BYTES = 8 * 1024
+#: Output is searched for each of them.
+MAX_SECRETS = 64
 
 REASONS = (
     "exited",
@@ -95,46 +111,20 @@ ID_RULE = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _ID = re.compile(ID_RULE)
 _SPEC_KEYS = frozenset(
     (
-        *("process_id", "command", "env", "working_dir", "timeout", "name", "tags", "merge_stderr"),
         *("idle_timeout", "stdin", "pty", "limits"),
+        *("process_id", "command", "env", "working_dir", "timeout", "name", "tags"),
+        *("merge_stderr", "mask_secrets", "secrets"),
     )
 )
-#: What a start may limit, with the least and the greatest value.
-LIMITS = {
-    "cpu_seconds": (1, 2**31 - 1),
-    "address_space_bytes": (1, 2**62),
-    "open_files": (3, 2**31 - 1),
-    "file_size_bytes": (0, 2**62),
-    "nice": (0, 19),
-    "processes": (1, 2**31 - 1),
-}
 #: The most bytes of stdin in one call, and the most that wait for a command to read them.
 STDIN_BYTES = 64 * 1024
-_MOST_CELLS = 65535
 
-# Characters of a wrong value that a sentence shows.
-_SHOWN = 100
+#: Stands where a value is not to be seen.
+HIDDEN = "(not shown)"
 
 
 class LifecycleError(ValueError):
     """A record that cannot follow in this state."""
-
-
-class Problem:
-    """What is wrong with an argument: its name, its value as shown, and the rule it breaks."""
-
-    __slots__ = ("parameter", "rule", "value")
-
-    def __init__(self, parameter: str, value: object, rule: str) -> None:
-        self.parameter = parameter
-        shown = repr(value)
-        if len(shown) > _SHOWN:
-            shown = f"{shown[:_SHOWN]}... ({len(shown)} characters)"
-        self.value = shown
-        self.rule = rule
-
-    def __str__(self) -> str:
-        return f"{self.parameter}={self.value}: {self.rule}"
 
 
 def advance(state: str, kind: int) -> str:
@@ -205,7 +195,7 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
     return (
         problem_with_id(spec.get("process_id"))
         or _problem_with_command(spec.get("command"))
-        or _problem_with_env(spec.get("env"))
+        or problem_with_env(spec.get("env"))
         or _problem_with_dir(spec.get("working_dir"))
         or _problem_with_timeout("timeout", spec.get("timeout"))
         or _problem_with_timeout("idle_timeout", spec.get("idle_timeout"))
@@ -214,33 +204,8 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
         or _problem_with_flag("stdin", spec.get("stdin", False))
         or (None if spec.get("pty") is None else problem_with_size("pty", spec["pty"]))
         or problem_with_limits(spec.get("limits"))
+        or _problem_with_masking(spec)
     )
-
-
-def problem_with_size(parameter: str, size: object) -> Problem | None:
-    """Return what is wrong with the rows and columns of a terminal, or None."""
-    good = isinstance(size, (list, tuple)) and len(size) == 2
-    if good and all(_is_whole(cells, 1, _MOST_CELLS) for cells in size):  # type: ignore[attr-defined]
-        return None
-    return Problem(parameter, size, f"rows and columns, whole numbers from 1 to {_MOST_CELLS}")
-
-
-def problem_with_limits(limits: object) -> Problem | None:
-    """Return what is wrong with what a command may use, or None."""
-    if not isinstance(limits, (dict, type(None))):
-        return Problem("limits", limits, "limits map names to whole numbers")
-    for name, value in (limits or {}).items():
-        if name not in LIMITS:
-            return Problem("limits", name, f"one of {', '.join(LIMITS)}")
-        if value is not None and not _is_whole(value, *LIMITS[name]):
-            least, most = LIMITS[name]
-            rule = f"a whole number from {least} to {most}, or None for no limit"
-            return Problem(f"limits.{name}", value, rule)
-    return None
-
-
-def _is_whole(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _problem_with_command(command: object) -> Problem | None:
@@ -274,25 +239,44 @@ def _problem_with_text(parameter: str, text: object, *, empty: str | None) -> Pr
     return None
 
 
-def _problem_with_env(env: object) -> Problem | None:
+def problem_with_env(env: object, parameter: str = "env") -> Problem | None:
+    """Return what is wrong with variables, names to texts or None, without showing a value."""
     if env is None:
         return None
     if not isinstance(env, dict):
-        return Problem("env", type(env), "it maps names to texts, None unsets")
+        return Problem(parameter, type(env), "it maps names to texts, None unsets")
     for name, value in env.items():
-        problem = _problem_with_text("env", name, empty="a name is not empty")
+        problem = _problem_with_text(parameter, name, empty="a name is not empty")
         if problem is not None:
             return problem
         if "=" in name:
-            return Problem("env", name, "a name has no '='")
+            return Problem(parameter, name, "a name has no '='")
         # Values are secrets: what is wrong is told without showing them.
         if value is None:
             continue
-        if _problem_with_text("env", value, empty=None) is not None or (
+        if _problem_with_text(parameter, value, empty=None) is not None or (
             len(name) + len(value.encode()) >= MAX_TEXT_BYTES
         ):
             rule = f"a value is a text without NUL, at most {MAX_TEXT_BYTES} bytes with its name"
-            return Problem(f"env[{name!r}]", "(not shown)", rule)
+            return Problem(f"{parameter}[{name!r}]", HIDDEN, rule)
+    return None
+
+
+def problem_with_secrets(
+    env: Mapping[str, object], names: object, parameter: str = "env"
+) -> Problem | None:
+    """Return what is wrong with the *names* of variables that can be masked in output."""
+    if not isinstance(names, (list, tuple)):
+        return Problem("secrets", type(names), "a list of names")
+    if len(names) > MAX_SECRETS:
+        return Problem("secrets", len(names), f"at most {MAX_SECRETS}")
+    for name in names:
+        value = env.get(name) if isinstance(name, str) else None
+        if not isinstance(value, str):
+            return Problem("secrets", name, "the name of a variable with a text")
+        if not MIN_SECRET_BYTES <= len(value.encode()) <= MAX_SECRET_BYTES:
+            rule = f"a secret that is masked has {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} bytes"
+            return Problem(f"{parameter}[{name!r}]", HIDDEN, rule)
     return None
 
 
@@ -321,6 +305,15 @@ def _problem_with_labels(name: object, tags: object) -> Problem | None:
         if problem is not None:
             return problem
     return None
+
+
+def _problem_with_masking(spec: dict[str, object]) -> Problem | None:
+    masked, names = spec.get("mask_secrets", False), spec.get("secrets") or ()
+    problem = _problem_with_flag("mask_secrets", masked)
+    if problem is not None:
+        return problem
+    env: object = spec.get("env") or {}
+    return problem_with_secrets(env if masked else {}, names if masked else ())  # type: ignore[arg-type]
 
 
 def _problem_with_flag(parameter: str, value: object) -> Problem | None:

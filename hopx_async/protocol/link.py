@@ -25,14 +25,12 @@ from hopx_async.protocol.budget import Holders
 from hopx_async.protocol.cursor import START, Position
 from hopx_async.protocol.events import Event, EventReader, exit_event
 from hopx_async.protocol.records import TERMINAL_KINDS, RecordError, RecordReader
-from hopx_async.protocol.subscription import Asking, Subscription
+from hopx_async.protocol.subscription import LAST_WINDOW, Asking, Subscription
 
 __all__ = ["BUDGET", "LAST_WINDOW", "Link", "News"]
 
 #: Log bytes that all subscriptions of a link hold together, at most.
 BUDGET = 64 * 1024 * 1024
-#: Log bytes that one subscription holds at most once it is read as fast as they come.
-LAST_WINDOW = 1024 * 1024
 
 
 class News(NamedTuple):
@@ -91,10 +89,15 @@ class Link:
     # Callers.
 
     def subscribe(
-        self, process_id: str, position: Position = START, *, output: bool = True
+        self,
+        process_id: str,
+        position: Position = START,
+        *,
+        output: bool = True,
+        most: int = LAST_WINDOW,
     ) -> Subscription:
-        """Return a new reader of a command that goes on at *position*."""
-        subscription = Subscription(self, process_id, position, output=output)
+        """Return a new reader of a command that goes on at *position*, and holds *most* bytes."""
+        subscription = Subscription(self, process_id, position, output=output, most=most)
         self._live[subscription] = None
         for feed in self._outbox:
             self._ask(subscription, feed)
@@ -257,7 +260,7 @@ class Link:
             left = asking.granted - asking.received
             if pending == 0 and left < subscription._window // 2:
                 # It is read as fast as it comes: let more be under way.
-                subscription._window = min(2 * subscription._window, LAST_WINDOW)
+                subscription._window = min(2 * subscription._window, subscription._most)
             room = max(subscription._window - pending, missing)
             if left < room // 2 or left < missing:
                 asking.granted = asking.received + room

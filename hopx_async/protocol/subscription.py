@@ -13,10 +13,12 @@ from hopx_async.protocol.events import Event, EventReader, Lost
 if TYPE_CHECKING:
     from hopx_async.protocol.link import Link
 
-__all__ = ["FIRST_WINDOW", "Asking", "Subscription"]
+__all__ = ["FIRST_WINDOW", "LAST_WINDOW", "Asking", "Subscription"]
 
 #: Log bytes that one subscription holds at first, at most.
 FIRST_WINDOW = 128 * 1024
+#: Log bytes that one subscription holds at most once it is read as fast as they come.
+LAST_WINDOW = 1024 * 1024
 
 
 class Asking:
@@ -55,16 +57,25 @@ class Subscription:
     """
 
     __slots__ = (
-        "_askings", "_fate", "_link", "_lost", "_over", "_reader", "_start", "_window",
+        "_askings", "_fate", "_link", "_lost", "_most", "_over", "_reader", "_start", "_window",
         "done", "error", "output", "parked", "process_id",
     )  # fmt: skip
 
-    def __init__(self, link: Link, process_id: str, position: Position, *, output: bool) -> None:
+    def __init__(
+        self,
+        link: Link,
+        process_id: str,
+        position: Position,
+        *,
+        output: bool,
+        most: int = LAST_WINDOW,
+    ) -> None:
         self._link = link
+        self._most = most
         self._start = position.offset
         self._reader = EventReader(process_id, position) if output else None
         self._fate: Event | None = None
-        self._window = FIRST_WINDOW
+        self._window = min(FIRST_WINDOW, most)
         self._askings: tuple[Asking, ...] = ()
         # The far side said that nothing follows, or that it knows the command no more.
         self._over = False
@@ -107,7 +118,7 @@ class Subscription:
         dropped = self.buffered
         if self._reader is not None:
             self._reader.rewind()
-        self._window = FIRST_WINDOW
+        self._window = min(FIRST_WINDOW, self._most)
         self._over = False
         self.parked = True
         return dropped

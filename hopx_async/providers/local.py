@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import anyio.to_thread
@@ -20,6 +20,7 @@ from hopx_async.model import refuse
 from hopx_async.opening import Opening
 from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
+from hopx_async.providers.isolation import check_asked, check_found, warn_of_fallback
 from hopx_async.providers.remote import check_seconds, open_agent
 from hopx_async.providers.root_process import RootProcess, stop_by_pid
 from hopx_async.sandbox import Sandbox
@@ -40,11 +41,13 @@ def local(
     retention_bytes: int | None = None,
     grace: float = lifecycle.GRACE,
     give_up_after: float = GIVE_UP_AFTER,
+    isolation: Literal["none", "namespace", "auto"] = "none",
+    internet_access: bool = True,
 ) -> Opening[Sandbox]:
     """Open a sandbox on this machine: an agent is started for it, and ends with it.
 
-    There is no isolation: commands run as this user. The environment is clean
-    (PATH, HOME, LANG, TERM, USER, TMPDIR). If this process dies, even by
+    Commands run as this user, without isolation unless it is asked for. The environment
+    is clean (PATH, HOME, LANG, TERM, USER, TMPDIR). If this process dies, even by
     SIGKILL, the agent ends its commands and goes.
 
     Args:
@@ -58,9 +61,15 @@ def local(
         retention_bytes: Log bytes kept of each command, None for 256 MiB.
         grace: Seconds between TERM and KILL when the sandbox ends.
         give_up_after: Seconds without an answer after which calls, streams and waits fail.
+        isolation: ``"namespace"`` runs everything inside of Linux namespaces made by bubblewrap:
+            the workspace is ``/workspace``, the system's directories are read-only, the rest of
+            this machine is not there. ``"auto"`` does so where it can be done, and warns where
+            not; ``sandbox.capabilities.isolation`` says what it became.
+        internet_access: False for a network of its own with nothing but loopback; needs isolation.
 
     Raises:
-        Unsupported: Elsewhere than on Linux; raised by the call.
+        Unsupported: Elsewhere than on Linux; raised by the call. If the isolation asked for
+            cannot be had here; it says why, and nothing was started.
         InvalidArgument: If an argument breaks a rule, the state directory's owner and mode among
             them.
         BusyError: If another agent holds the state directory and *detached* is false.
@@ -74,12 +83,15 @@ def local(
     _check_arguments(workspace, state_dir, inherit_env, retention_bytes, detached=detached)
     refuse(lifecycle.problem_with_grace(grace))
     check_seconds("give_up_after", give_up_after)
+    check_asked(isolation, internet_access=internet_access)
     config = {
         "workspace": None if workspace is None else str(Path(workspace).resolve()),
         "base_env": _base_env(os.environ, inherit_env),
         "retention_bytes": retention_bytes,
         "grace": grace,
         "detached": detached,
+        "isolation": isolation,
+        "internet_access": internet_access,
     }
     state = None if state_dir is None else Path(state_dir).resolve()
     return Opening(_open(state, config, grace, detached=detached, give_up_after=give_up_after))
@@ -135,10 +147,23 @@ async def _open(
     lease = _LocalLease(state, home, grace, detached=detached)
     try:
         url, token = await lease.start(config)
-        return await open_agent(url, token, lease, give_up_after=give_up_after)
+        sandbox = await open_agent(url, token, lease, give_up_after=give_up_after)
+        if lease.found:
+            await _check_found(sandbox, config)
     except BaseException:
         with anyio.CancelScope(shield=True):
             await lease.abandon()
+        raise
+    else:
+        return sandbox
+
+
+async def _check_found(sandbox: Sandbox, config: dict[str, Any]) -> None:
+    isolation, internet = config["isolation"], config["internet_access"]
+    try:
+        check_found(sandbox.capabilities, isolation, internet_access=internet)
+    except Unsupported:
+        await sandbox.aclose()
         raise
 
 
@@ -152,6 +177,11 @@ class _LocalLease:
         self._detached = detached
         self._root: RootProcess | None = None
 
+    @property
+    def found(self) -> bool:
+        """Whether the agent ran before."""
+        return self._root is None
+
     async def start(self, config: dict[str, Any]) -> tuple[str, str]:
         """Start the root, or find the one that holds the state directory; return URL and token."""
         self._root = await RootProcess.start(self._state, config)
@@ -163,6 +193,8 @@ class _LocalLease:
             if not self._detached:
                 raise
             return await anyio.to_thread.run_sync(self._find)
+        if why := announced.get("isolation_missing"):
+            warn_of_fallback(why)
         return announced["url"], announced["token"]
 
     async def release(self, grace: float | None) -> None:

@@ -65,16 +65,16 @@ def _read_facts(url: str, facts: Any) -> tuple[str, Capabilities]:
         return str(facts["sandbox_id"]), Capabilities(
             agent=str(facts["agent"]),
             version=str(facts["version"]),
-            **_known_capabilities(known),
+            **{name: known[name] for name in _optional() if name in known},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise RemoteProtocolError(f"{url} is no agent of ours: {facts!r:.80}") from error
 
 
-def _known_capabilities(known: dict[str, Any]) -> dict[str, Any]:
-    fields = [field for field in attrs.fields(Capabilities) if field.default is not attrs.NOTHING]
-    kinds: dict[str, Any] = {field.name: type(field.default) for field in fields}
-    return {name: kinds[name](known[name]) for name in kinds if name in known}
+def _optional() -> list[str]:
+    """Return the names of what a far side may leave out: then it is as if it had no such thing."""
+    fields = attrs.fields_dict(Capabilities)
+    return [name for name, field in fields.items() if field.default is not attrs.NOTHING]
 
 
 def check_seconds(parameter: str, value: float) -> None:

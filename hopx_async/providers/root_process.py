@@ -15,7 +15,7 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
-from hopx_async.errors import AgentFault, BusyError, HopxError, InvalidArgument
+from hopx_async.errors import AgentFault, BusyError, HopxError, InvalidArgument, Unsupported
 
 __all__ = ["START_SECONDS", "RootProcess", "stop_by_pid"]
 
@@ -37,8 +37,9 @@ class RootProcess:
         self._process = process
         self._lifeline: int | None = lifeline
         self._detached = detached
-        # The root's own pid: a detached one is not the process that was started.
-        self._pid = process.pid
+        # The root itself: a detached one is not the process that was started, nor is one
+        # in namespaces, which that process waits for.
+        self._pidfd: int | None = None
 
     @classmethod
     async def start(cls, state: Path, config: dict[str, Any]) -> Self:
@@ -103,12 +104,14 @@ class RootProcess:
             raise self._refusal(said)
         if self._detached:
             await self._exited()
-            self._pid = int(said["pid"])
+        # Its pid cannot have changed hands: whoever waits for it goes after it.
+        with contextlib.suppress(ProcessLookupError):
+            self._pidfd = os.pidfd_open(int(said["pid"]))
         return said
 
     def leave(self) -> None:
         """Let go: a detached root goes on without this process, one that is gone is forgotten."""
-        self._close_lifeline()
+        self._close()
 
     async def stop(self, grace: float) -> None:
         """End it: commands first, then itself; killed if it does not end in time. Shielded.
@@ -121,15 +124,22 @@ class RootProcess:
                 await self._ended()
             if scope.cancelled_caught:
                 # The keeper sees its end and ends its commands itself.
-                os.kill(self._pid, signal.SIGKILL)
+                self._kill()
                 await self._ended()
-        self._close_lifeline()
+        self._close()
 
     async def _ended(self) -> None:
-        if self._detached and self._pid != self._process.pid:
-            await _wait_for_pid(self._pid)
-        else:
-            await self._exited()
+        await self._exited()
+        if self._pidfd is not None:
+            # Its own copy: a loop knows one waiter of a descriptor, and stop() may run twice.
+            await _wait_for_pidfd(os.dup(self._pidfd))
+
+    def _kill(self) -> None:
+        if self._pidfd is None:
+            self._process.kill()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def _exited(self) -> int:
         if self._process.poll() is None:
@@ -143,16 +153,19 @@ class RootProcess:
         with contextlib.suppress(BrokenPipeError):
             os.write(self._lifeline, json.dumps(message).encode() + b"\n")
 
-    def _close_lifeline(self) -> None:
-        lifeline, self._lifeline = self._lifeline, None
-        if lifeline is not None:
-            os.close(lifeline)
+    def _close(self) -> None:
+        for fd in (self._lifeline, self._pidfd):
+            if fd is not None:
+                os.close(fd)
+        self._lifeline = self._pidfd = None
 
     def _refusal(self, said: Any) -> HopxError:
         error = said["error"] if isinstance(said, dict) else {}
         message = str(error.get("message", "it said nothing"))
         if error.get("code") == "state_dir_held":
             return BusyError(message)
+        if error.get("code") == "unsupported":
+            return Unsupported(message)
         if error.get("code") in {"state_dir_unsafe", "invalid_argument"}:
             parameter = str(error.get("parameter", "state_dir"))
             return InvalidArgument(parameter, str(error.get("value", "?")), message)
@@ -178,6 +191,10 @@ async def _wait_for_pid(pid: int) -> None:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
+    await _wait_for_pidfd(pidfd)
+
+
+async def _wait_for_pidfd(pidfd: int) -> None:
     loop = asyncio.get_running_loop()
     ended = anyio.Event()
     loop.add_reader(pidfd, ended.set)

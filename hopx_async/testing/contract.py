@@ -35,6 +35,7 @@ from hopx_async.model import CommandRef
 from hopx_async.protocol.events import Event, Exited, Started, Stderr, Stdout
 from hopx_async.sandbox import Sandbox
 from hopx_async.testing import contract_input
+from hopx_async.testing.contract_environment import ENVIRONMENT_CHECKS, ENVIRONMENT_SCRIPTS
 from hopx_async.testing.memory import ScriptedCommand
 
 __all__ = [
@@ -92,6 +93,7 @@ SCRIPTS: dict[str, Callable[[ScriptedCommand], Awaitable[int]]] = {
     _SLEEP: _sleep,
     _LARGE: _large,
     **contract_input.SCRIPTS,
+    **ENVIRONMENT_SCRIPTS,
 }
 
 
@@ -322,7 +324,7 @@ async def _raises(kind: type[E], awaitable: Awaitable[Any]) -> E:
     raise AssertionError(f"{kind.__name__} was not raised, but {value!r} returned")
 
 
-#: Every check, in the order of this file; then those of `contract_input`.
+#: Every check, in the order of this file, then those of what commands are given.
 CHECKS: tuple[Check, ...] = (
     events_are_whole_and_in_order,
     every_cursor_resumes,
@@ -342,4 +344,5 @@ CHECKS: tuple[Check, ...] = (
     commands_are_listed,
     a_reader_that_never_reads_delays_nobody,
     *contract_input.CHECKS,
+    *ENVIRONMENT_CHECKS,
 )

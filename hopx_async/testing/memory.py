@@ -29,7 +29,15 @@ from hopx_async.transport.base import Channel, Transport
 
 __all__ = ["MemoryAgent", "MemoryChannel", "MemoryTransport", "ScriptedCommand", "memory"]
 
-_CAPABILITIES = Capabilities(agent="memory", version="1", idle_timeout=True, stdin=True, pty=True)
+_CAPABILITIES = Capabilities(
+    agent="memory",
+    version="1",
+    idle_timeout=True,
+    stdin=True,
+    pty=True,
+    env=True,
+    mask_secrets=True,
+)
 
 
 def memory(
@@ -52,7 +60,11 @@ def memory(
 async def _open(agent: MemoryAgent, give_up_after: float) -> Sandbox:
     client = AgentClient(MemoryTransport(agent), agent.sandbox_id, give_up_after=give_up_after)
     await anyio.lowlevel.checkpoint()
-    return Sandbox(client, _MemoryLease(agent), _CAPABILITIES)
+    return Sandbox(
+        client,
+        _MemoryLease(agent),
+        _CAPABILITIES,
+    )
 
 
 class MemoryAgent:

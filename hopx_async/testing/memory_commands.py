@@ -18,8 +18,10 @@ from hopx_async.errors import (
     SpawnError,
     Unsupported,
 )
+from hopx_async.keeper.mask import Masks
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle, records
+from hopx_async.protocol.variables import Variables
 from hopx_async.testing.memory_idle import MemoryIdle
 from hopx_async.testing.memory_input import MemoryInput
 from hopx_async.testing.memory_log import MemoryLogs
@@ -39,12 +41,17 @@ class ScriptedCommand:
         pid: A number, unique in the sandbox.
         spec: The full spec of its start, ``env`` included.
         input: What is sent to it; `read_stdin` and `read_line` read it.
+        env: The variables it runs with: those of ``sandbox.env`` at its start, and its own.
     """
 
     def __init__(self, spec: dict[str, Any], pid: int, owner: MemoryCommands) -> None:
         self.process_id: str = spec["process_id"]
         self.pid = pid
         self.spec = spec
+        merged = {**owner.variables.values, **(spec.get("env") or {})}
+        self.env = {name: value for name, value in merged.items() if value is not None}
+        texts = owner.variables.to_mask(spec)
+        self._masks = Masks(texts) if texts else None
         self._owner = owner
         self._task: asyncio.Task[None] | None = None
         self._cause: str | None = None
@@ -89,12 +96,17 @@ class ScriptedCommand:
         await event.wait()
 
     async def _write(self, kind: int, stream: str, data: bytes) -> None:
+        if self._masks is not None:
+            data = bytes(self._masks.feed(kind, data))
+        self._append(kind, stream, data)
+        await anyio.lowlevel.checkpoint()
+
+    def _append(self, kind: int, stream: str, data: bytes) -> None:
         if self.exit is None and data:
             self._idle.touched()
             self._tail = [*self._tail[-32:], (stream, data[-lifecycle.TAIL_BYTES :])]
             self._owner.logs.append_data(self.process_id, kind, self._owner.now(), data)
             self._owner.changed(self.process_id)
-        await anyio.lowlevel.checkpoint()
 
     # What its owner does.
 
@@ -150,6 +162,9 @@ class ScriptedCommand:
     def finish(self, code: int | None, signal: str | None, **more: Any) -> None:
         """Write the last record."""
         reason = more.pop("reason", None) or lifecycle.reason_for(self._cause, code, signal)
+        if self._masks is not None:
+            for kind, stream in ((records.STDOUT, "stdout"), (records.STDERR, "stderr")):
+                self._append(kind, stream, bytes(self._masks.end(kind)))
         now = self._owner.now()
         self.exit = {
             "exit_code": code,
@@ -178,7 +193,8 @@ class ScriptedCommand:
 
     def info(self) -> dict[str, Any]:
         """Return what is known of it, as an agent says it."""
-        public = {key: value for key, value in self.spec.items() if key != "env"}
+        hidden = {"env", "secrets"}
+        public = {key: value for key, value in self.spec.items() if key not in hidden}
         public["env_names"] = sorted(self.spec.get("env") or {})
         return {
             "spec": public,
@@ -197,10 +213,12 @@ class MemoryCommands:
 
     Attributes:
         logs: Their logs.
+        variables: What ``sandbox.env`` has set.
     """
 
     def __init__(self, scripts: Mapping[str, Script], news: Callable[[str], None]) -> None:
         self.logs = MemoryLogs()
+        self.variables = Variables()
         self._scripts = scripts
         self._news = news
         self._commands: dict[str, ScriptedCommand] = {}
@@ -241,6 +259,13 @@ class MemoryCommands:
             return (self._start if method == "start" else self._list)(params)
         if method == "statistics":
             return {"commands": len(self._commands)}
+        if method.startswith("env_"):
+            if method != "env_get":
+                self.variables = self.variables.after(method, params)
+            return self.variables.told()
+        return await self._about(method, params)
+
+    async def _about(self, method: str, params: dict[str, Any]) -> Any:
         command = self[params["process_id"]]
         if method == "info":
             return {"info": command.info()}

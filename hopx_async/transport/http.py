@@ -35,6 +35,7 @@ CALL_SECONDS = 60.0
 POST_SECONDS = 15.0
 _MAX_ANSWER = 64 * 1024 * 1024
 _PLAIN_BYTES = 1024 * 1024
+_ENV_VERBS = {"env_get": "GET", "env_set": "PUT", "env_update": "PATCH"}
 _JSON, _BYTES = "application/json", "application/octet-stream"
 
 
@@ -200,6 +201,16 @@ def _route(
     if method in {"kill", "stdin", "resize"}:
         body = {key: value for key, value in params.items() if key != "process_id"}
         return "POST", f"{command}/{method}", body, []
+    return _other_route(method, params)
+
+
+def _other_route(
+    method: str, params: dict[str, Any]
+) -> tuple[str, str, dict[str, Any] | None, list[tuple[str, str]]]:
+    if method == "env_delete":
+        return "DELETE", "/v1/env", None, [("name", params["name"])]
+    if method in _ENV_VERBS:
+        return _ENV_VERBS[method], "/v1/env", params or None, []
     if method in {"hello", "statistics"}:
         return "GET", f"/v1/{method}", None, []
     raise ValueError(f"no such call: {method}")

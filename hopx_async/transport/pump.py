@@ -31,7 +31,7 @@ from hopx_async.protocol.backoff import GIVE_UP_AFTER, Backoff
 from hopx_async.protocol.cursor import START, Position
 from hopx_async.protocol.feeds import Feed
 from hopx_async.protocol.link import Link
-from hopx_async.protocol.subscription import Subscription
+from hopx_async.protocol.subscription import LAST_WINDOW, Subscription
 from hopx_async.transport.base import Channel, Transport
 from hopx_async.transport.dialer import Dialed, Dialer
 
@@ -68,6 +68,7 @@ class Pump:
         self._writable = anyio.Event()
         self._wanted = anyio.Event()
         self._waiters: dict[Subscription, anyio.Event] = {}
+        self._listeners: dict[Subscription, Callable[[], None]] = {}
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -107,15 +108,20 @@ class Pump:
     # Readers.
 
     def subscribe(
-        self, process_id: str, position: Position = START, *, output: bool = True
+        self,
+        process_id: str,
+        position: Position = START,
+        *,
+        output: bool = True,
+        most: int = LAST_WINDOW,
     ) -> Subscription:
-        """Return a new reader of a command.
+        """Return a new reader of a command, which holds at most so many log bytes.
 
         Raises:
             ClosedError: If the sandbox is closed.
         """
         self.check()
-        subscription = self._link.subscribe(process_id, position, output=output)
+        subscription = self._link.subscribe(process_id, position, output=output, most=most)
         self._wanted.set()
         self.flush()
         return subscription
@@ -123,6 +129,7 @@ class Pump:
     def close(self, subscription: Subscription) -> None:
         """Forget a reader; whoever waits for it is woken."""
         subscription.close()
+        self._listeners.pop(subscription, None)
         self._wake(subscription)
         self.flush()
 
@@ -141,6 +148,13 @@ class Pump:
         finally:
             if self._waiters.get(subscription) is event:
                 del self._waiters[subscription]
+
+    def listen(self, subscription: Subscription, callback: Callable[[], None]) -> None:
+        """Call back whenever there may be something to take, until it is closed.
+
+        Where many are read as one, this spares a task for each.
+        """
+        self._listeners[subscription] = callback
 
     # Calls.
 
@@ -296,6 +310,9 @@ class Pump:
         event = self._waiters.pop(subscription, None)
         if event is not None:
             event.set()
+        listener = self._listeners.get(subscription)
+        if listener is not None:
+            listener()
 
     def _drop_calls(self, error: BaseException | None = None) -> None:
         calls, self._calls = self._calls, {}

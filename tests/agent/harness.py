@@ -16,7 +16,7 @@ from hopx_async.agent.server import Agent, Config
 from hopx_async.protocol import wire
 from hopx_async.protocol.cursor import START, Position
 from hopx_async.protocol.link import Link
-from tests.agent.keeper_double import PATIENCE, FakeKeeper, make_state
+from tests.agent.keeper_double import PATIENCE, PID, FakeKeeper, make_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -179,6 +179,7 @@ def config_for(state_dir: Path, port: int, **changes: Any) -> dict[str, Any]:
         "base_env": {"PATH": "/bin", "HOME": "/home", "LANG": "C"},
         "retention_bytes": 1 << 28,
     }
+    config |= {"keepers": [{"number": 1, "pid": PID, "stalled": False}], "keeper_commands": 2000}
     return {**config, "url_host": "127.0.0.1", "allow_hosts": [], **changes}
 
 
@@ -196,11 +197,13 @@ async def serving(
     listen = listening()
     port = listen.getsockname()[1]
     config = config_for(state_dir, port, **config)
-    agent = Agent(msgspec.convert(config, Config))
+    told: list[dict[str, Any]] = []
+    agent = Agent(msgspec.convert(config, Config), told.append)
     server = Serving(agent, keeper, port)
     try:
         await keeper.introduce(index=index)
-        await agent.serve(listen, ours)
+        agent.keepers.take(1, ours)
+        await agent.serve(listen)
         yield server
     finally:
         await server.http.close()

@@ -160,7 +160,7 @@ class FakeKeeper:
             if log.last is None:
                 self.send({"snapshot": [log.entry(spec=log.spec, **known)]})
         if index is not None:
-            (self.state_dir / "index").write_text(index)
+            (self.state_dir / "index.1").write_text(index)
         self.send({"ready": True, "index": None if index is None else len(index)})
         self._reader = asyncio.create_task(self._read(reader))
 

@@ -207,7 +207,8 @@ async def test_what_is_no_request_is_answered_in_json(tmp_path: Path, request_: 
 async def test_unknown_pages_and_methods_are_json(tmp_path: Path) -> None:
     """What does not exist is said in JSON, too."""
     async with serving(tmp_path / "s") as server:
-        assert (await server.ask("GET", "/nope"))[1]["error"]["code"] == "not_found"
+        assert (await server.ask("GET", "/nope"))[1]["code"] == "NOT_FOUND"
+        assert (await server.ask("GET", "/v1/nope"))[1]["error"]["code"] == "not_found"
         assert (await server.ask("DELETE", "/v1/commands"))[0] == 405
 
 

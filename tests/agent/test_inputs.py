@@ -24,6 +24,7 @@ from hopx_async.protocol.lifecycle import STDIN_BYTES
 from tests.agent.harness import serving
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 
@@ -34,6 +35,10 @@ class _Keeper:
         self.refusal = refusal
         self.hang = hang
         self.got: list[Any] = []
+
+    async def ask(self, command: Command, request: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        assert command.process_id == "one"
+        return await request(self)
 
     async def stdin(self, *arguments: Any, eof: bool) -> Answer:
         return await self._answer(*arguments, eof)

@@ -249,7 +249,7 @@ async def test_calls_end_with_their_connection(tmp_path: Path) -> None:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
 
-        assert server.agent._keeper.pending == 1  # the start
+        assert server.agent.keepers.pending == 1  # the start
 
 
 async def test_a_stop_closes_with_1001(tmp_path: Path) -> None:

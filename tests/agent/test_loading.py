@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from hopx_async.agent.board import Command, News
+from hopx_async.agent.keeper_link import Snapshot
 from hopx_async.agent.loading import load, read_log
 from hopx_async.protocol import records
 from tests.agent.keeper_double import PID, FakeLog, make_state, public
@@ -34,7 +35,7 @@ def make_log(
 
 def index_of(state: Path, *logs: FakeLog) -> int:
     text = "".join(log.index_lines() for log in logs)
-    (state / "index").write_text(text)
+    (state / "index.1").write_text(text)
     return len(text)
 
 
@@ -53,13 +54,17 @@ def news_of(log: FakeLog) -> News:
     return News(log.process_id, spec, PID, 1.0, log.end, log.segments)
 
 
+def load_with(state: Path, snapshot: list[News], index_bytes: int | None) -> list[Command]:
+    return load(state, {1: Snapshot(snapshot, index_bytes)})
+
+
 def test_index_and_logs_tell_the_same(state: Path) -> None:
     """An ended command is the same read from the index, a torn index, or its log."""
     log = make_log(state)
     size = index_of(state, log)
 
     for index_bytes in (size, None, 0, size - 5):
-        [command] = load(state, [], index_bytes)
+        [command] = load_with(state, [], index_bytes)
         assert seen(command) == truth(log)
         assert command.last_size == len(log.last or b"")
         assert command.status == "failed"
@@ -69,9 +74,9 @@ def test_a_garbled_index_is_made_good_by_the_logs(state: Path) -> None:
     """What stands behind a bad line of the index is read from the logs."""
     first, second = make_log(state, "a"), make_log(state, "b")
     text = first.index_lines() + "{garbage\n" + second.index_lines()
-    (state / "index").write_text(text)
+    (state / "index.1").write_text(text)
 
-    assert sorted(map(seen, load(state, [], len(text)))) == [truth(first), truth(second)]
+    assert sorted(map(seen, load_with(state, [], len(text)))) == [truth(first), truth(second)]
 
 
 def test_a_running_command_is_as_the_snapshot_tells(state: Path) -> None:
@@ -79,7 +84,7 @@ def test_a_running_command_is_as_the_snapshot_tells(state: Path) -> None:
     log = make_log(state, ended=False)
     news = news_of(log)
     log.write(b"not told yet")
-    [command] = load(state, [news], index_of(state, log))
+    [command] = load_with(state, [news], index_of(state, log))
 
     assert command.end == news.end
     assert command.exit is None
@@ -92,7 +97,7 @@ def test_an_end_during_the_snapshot_is_seen(state: Path, *, broken: bool) -> Non
     news = news_of(log)
     log.finish(exit_code=3)
     size = index_of(state, log)
-    [command] = load(state, [news], None if broken else size)
+    [command] = load_with(state, [news], None if broken else size)
 
     assert seen(command) == truth(log)
 
@@ -101,7 +106,7 @@ def test_a_log_without_end_is_left_to_the_keeper(state: Path) -> None:
     """A log that nobody tells of and that has no end is not taken for a command."""
     make_log(state, ended=False)
 
-    assert load(state, [], 0) == []
+    assert load_with(state, [], 0) == []
     assert read_log(state / "logs", "one") is None
 
 
@@ -111,7 +116,7 @@ def test_an_indexed_command_without_its_log_is_gone(state: Path) -> None:
     size = index_of(state, log)
     log._path(0).unlink()
 
-    assert load(state, [], size) == []
+    assert load_with(state, [], size) == []
 
 
 def test_a_log_of_many_segments_is_read(state: Path) -> None:
@@ -123,7 +128,7 @@ def test_a_log_of_many_segments_is_read(state: Path) -> None:
     log.write(bytes(70_000))
     log.free()
     log.finish(exit_code=3)
-    [command] = load(state, [], None)
+    [command] = load_with(state, [], None)
 
     assert seen(command) == truth(log)
     assert command.segments[1] > records.BLOCK
@@ -170,7 +175,7 @@ def test_a_command_that_could_not_be_started_is_read(state: Path) -> None:
     """A log of a spec and an end has a command without pid."""
     log = FakeLog(state / "logs", "one", public())
     log.finish(exit_code=None, reason="spawn_failed", errno=2, filename="nope", started_at=None)
-    [command] = load(state, [], None)
+    [command] = load_with(state, [], None)
 
     assert (command.pid, command.status) == (None, "failed")
 
@@ -178,7 +183,7 @@ def test_a_command_that_could_not_be_started_is_read(state: Path) -> None:
 def test_a_spec_larger_than_a_block_is_read(state: Path) -> None:
     """A spec may straddle blocks; the records behind it are found."""
     log = make_log(state, command=["x" * 100_000, "y" * 60_000])
-    [command] = load(state, [], None)
+    [command] = load_with(state, [], None)
 
     assert seen(command) == truth(log)
 
@@ -190,7 +195,7 @@ def test_a_damaged_log_is_no_command(state: Path, damage: bytes) -> None:
     (state / "logs" / records.segment_name("bad", 0)).write_bytes(damage)
     (state / "logs" / "stranger").write_bytes(b"?")
 
-    assert list(map(seen, load(state, [], None))) == [truth(good)]
+    assert list(map(seen, load_with(state, [], None))) == [truth(good)]
 
 
 def test_a_log_without_its_head_is_no_command(state: Path) -> None:
@@ -200,5 +205,5 @@ def test_a_log_without_its_head_is_no_command(state: Path) -> None:
     log.finish()
     log._path(0).unlink()
 
-    assert load(state, [], None) == []
+    assert load_with(state, [], None) == []
     assert read_log(state / "logs", "never") is None

@@ -14,6 +14,8 @@ import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from hopx_async.protocol import records
+from hopx_async.protocol.events import Lost
 from tests.agent.harness import TOKEN, LinkClient, config_for, link_socket, listening
 from tests.agent.keeper_double import PATIENCE, FakeKeeper, full_spec, make_state
 
@@ -39,15 +41,14 @@ class Root:
         self.keeper = FakeKeeper(state_dir, mine)
 
     async def spawn(self) -> None:
-        fds = (self.listen.fileno(), self._its.fileno(), self._keepers.fileno())
+        fds = (self.listen.fileno(), self._its.fileno())
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "hopx_async.agent.server"),
-            *("--listen-fd", str(fds[0]), "--root-fd", str(fds[1]), "--keeper-fd", str(fds[2])),
+            *("--listen-fd", str(fds[0]), "--root-fd", str(fds[1])),
             pass_fds=fds,
             stderr=asyncio.subprocess.PIPE,
         )
         self._its.close()
-        self._keepers.close()
         self.reader, self.writer = await asyncio.open_unix_connection(sock=self._ours)
 
     def say(self, message: dict[str, Any]) -> None:
@@ -56,6 +57,22 @@ class Root:
     def configure(self, **changes: Any) -> None:
         config = {"op": "config", **config_for(self.state_dir, self.port, **changes)}
         self.say(config)
+        self.give(1, self._keepers)
+
+    def give(self, number: int, keeper: socket.socket) -> None:
+        """Give the agent the socket of a keeper."""
+        line = json.dumps({"op": "keeper", "number": number}).encode() + b"\n"
+        # Nothing waits in the writer: what was said before is small.
+        with self.writer.get_extra_info("socket").dup() as raw:
+            socket.send_fds(raw, [line], [keeper.fileno()])
+        keeper.close()
+
+    async def replace_keeper(self) -> None:
+        """Put another keeper in the place of the one that has gone."""
+        ours, its = socket.socketpair()
+        self.keeper = FakeKeeper(self.state_dir, ours)
+        self.give(1, its)
+        await self.keeper.introduce()
 
     async def hears(self) -> Any:
         async with asyncio.timeout(PATIENCE):
@@ -74,6 +91,7 @@ class Root:
         await self.process.communicate()
         self.writer.close()
         self.listen.close()
+        self._keepers.close()
         await self.keeper.aclose()
 
 
@@ -118,7 +136,8 @@ async def test_requests_wait_for_the_snapshot(tmp_path: Path) -> None:
         await root.keeper.introduce()
 
         assert await root.hears() == {"op": "ready"}
-        assert await get(root.url, "/health") == (200, {"status": "healthy"})
+        status, told = await get(root.url, "/health")
+        assert (status, told["status"]) == (200, "healthy")
 
 
 @pytest.mark.parametrize("way", ["stop", "eof", "SIGTERM"])
@@ -163,14 +182,26 @@ async def test_the_terminals_interrupt_is_for_the_root(tmp_path: Path) -> None:
         assert await root.ended() == (0, "")
 
 
-async def test_without_its_keeper_an_agent_ends(tmp_path: Path) -> None:
-    """An agent whose keeper has gone ends with status 1 and says why."""
+async def test_a_keeper_that_has_gone_is_told_and_replaced(tmp_path: Path) -> None:
+    """Without its keeper the agent tells the root, goes on, and takes another in its place."""
     async with ready(tmp_path) as root:
-        await root.keeper.aclose()
-        status, said = await root.ended()
+        async with link_socket(root.url, TOKEN) as ws:
+            client = LinkClient(ws)
+            await client.call("start", **full_spec("one"))
+            await root.keeper.aclose()
+            assert await root.hears() == {"op": "gone", "number": 1}
+            await client.call("info", process_id="one")
+            signal = {"process_id": "one", "signal_id": "s", "name": "SIGHUP", "cause": None}
+            asked = asyncio.create_task(client.call("signal", **signal))
+            lost = root.keeper.logs.pop("one")
+            lost.finish(records.LOST, exit_code=None, reason="lost")
+            await root.replace_keeper()
 
-        assert status == 1
-        assert said == "hopx_async agent: the keeper has gone: the other side has gone\n"
+            exit_ = await client.exit("one")
+            assert isinstance(exit_, Lost)
+            assert await asked == {"delivered": True}
+            assert (await root.keeper.asked(1))["id"] == "one"
+            await client.aclose()
 
 
 @pytest.mark.parametrize("line", ["nonsense", '{"op":"config"}', "[]"])

@@ -22,13 +22,18 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"command": []}, "command"),
     ({"command": ["a\0b"]}, r"command\[0\]"),
     ({"command": "x" * 131072}, "command"),
-    ({"env": {"A": "secret\0"}}, "env"),
+    ({"env": {"A": "hush\0"}}, "env"),
     ({"env": {"": "b"}}, "env"),
     ({"timeout": 0}, "timeout"),
     ({"timeout": True}, "timeout"),
     ({"process_id": "../x"}, "process_id"),
     ({"working_dir": "\0"}, "working_dir"),
-    ({"pty": True}, "pty"),
+    ({"bogus": True}, "bogus"),
+    ({"mask_secrets": 1}, "mask_secrets"),
+    ({"mask_secrets": True}, "mask_secrets"),
+    ({"mask_secrets": True, "env": {"A": "hush-hush"}}, "mask_secrets"),
+    ({"mask_secrets": True, "env": {"A": "hush!"}, "secrets": ["A"]}, "env"),
+    ({"mask_secrets": True, "env": {"A": None}, "secrets": ["A"]}, "secrets"),
 ]
 
 
@@ -39,6 +44,7 @@ def test_a_spec_is_made_whole() -> None:
         {
             "merge_stderr": False, "timeout": 60.0, "tags": {}, "name": None, "env": None,
             "working_dir": None, "command": "x", "process_id": "a",
+            "mask_secrets": False, "secrets": [],
         }
     )  # fmt: skip
 
@@ -58,6 +64,7 @@ def test_a_spec_is_made_whole() -> None:
         {"name": "n"},
         {"tags": {"a": ""}},
         {"merge_stderr": True},
+        {"mask_secrets": True},
     ],
 )
 def test_every_part_counts(changes: dict[str, Any]) -> None:
@@ -77,7 +84,7 @@ async def test_bad_specs_start_nothing(
         with pytest.raises(InvalidArgument, match=parameter) as caught:
             await client.call("start", **full_spec(**changes))
 
-        assert "secret" not in str(caught.value)
+        assert "hush" not in str(caught.value)
         assert server.keeper.requests == []
 
 

@@ -89,3 +89,11 @@ def test_a_url_without_a_token_is_refused() -> None:
     """A url alone opens nothing."""
     with pytest.raises(InvalidArgument, match="token"):
         find_place("http://h", None, needed=False)
+
+
+def test_isolation_is_for_the_embedded_agent() -> None:
+    """The wish is kept for the agent of one's own, and refused for one that runs already."""
+    found = find_place(None, None, needed=False, isolation="namespace", internet_access=False)
+    assert (found.isolation, found.internet_access) == ("namespace", False)
+    with pytest.raises(InvalidArgument, match="was started with"):
+        find_place("http://h", None, needed=False, isolation="auto")

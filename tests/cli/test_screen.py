@@ -69,7 +69,8 @@ def terminal(*arguments: str, columns: int = 100, **environment: str) -> Generat
     def control() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-    environment = {**os.environ, "TERM": "xterm", **environment}
+    kept = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    environment = {**kept, "TERM": "xterm", **environment}
     with subprocess.Popen(
         [*RUN, *arguments],
         stdin=theirs,

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +70,16 @@ class KeeperProcess:
         self.agent: Lines | None = None
         self.config = {
             "op": "config",
-            "sandbox_id": "sbx_test",
+            # No two directories share one: each keeper ends whatever has its scope.
+            "sandbox_id": f"sbx_{uuid.uuid5(uuid.NAMESPACE_URL, str(state_dir)).hex}",
             "outer_scope": "",
             "state_dir": str(state_dir),
             "retention_bytes": records.RETENTION_BYTES,
             "segment_bytes": records.SEGMENT_BYTES,
             "drain_time": 0.25,
             "grace": 5.0,
+            "number": 1,
+            "recover": "all",
             **config,
         }
         pid = self.process.pid
@@ -170,6 +174,7 @@ class KeeperProcess:
         """Ask for a start; keywords are those of the spec, and ``env`` and ``directory``."""
         env = {**ENV, **options.pop("env", {})}
         directory = options.pop("directory", str(self.state_dir))
+        more = {"mask": options.pop("mask")} if "mask" in options else {}
         public = {
             "process_id": process_id,
             "command": command,
@@ -183,7 +188,7 @@ class KeeperProcess:
             "created_at": time.time(),
             **options,
         }
-        return self.send("start", public=public, env=env, working_dir=directory)
+        return self.send("start", public=public, env=env, working_dir=directory, **more)
 
     def start(self, process_id: str, command: str | list[str], **options: Any) -> dict[str, Any]:
         """Start a command and return the answer."""

@@ -75,11 +75,16 @@ class RootProcess:
             with connection.makefile("rb") as lines:
                 return dict(json.loads(lines.readline()))
 
-    def start(self, process_id: str, command: str, directory: str = "/") -> int:
-        """Start a command and return its pid."""
+    def start(self, process_id: str, command: str, directory: str = "/", *, to: int = 1) -> int:
+        """Start a command at one of the keepers and return its pid."""
         public = {"process_id": process_id, "command": command}
         asked = {"op": "start", "rid": 1, "public": public, "env": ENV, "working_dir": directory}
-        return int(self.ask(asked)["ok"]["pid"])
+        return int(self.ask({**asked, "to": to})["ok"]["pid"])
+
+    def keepers(self) -> dict[int, dict[str, Any]]:
+        """Return what the agent was told of the keepers last, by number."""
+        who = self.ask({"op": "who"})
+        return {one["number"]: one for one in who["keepers"] or who["config"]["keepers"]}
 
     def tell(self, message: dict[str, Any]) -> None:
         """Write a line to the lifeline."""

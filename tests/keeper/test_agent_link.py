@@ -48,7 +48,7 @@ class _Desk:
 
     def __init__(self, directory: Path) -> None:
         self.live: dict[str, _Command] = {}
-        self.index = Index(str(directory))
+        self.index = Index(str(directory), 1)
         self.loop = Loop()
         self._socks: list[socket.socket] = []
 

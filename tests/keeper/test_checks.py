@@ -18,10 +18,11 @@ def test_good_requests_pass() -> None:
         _start(timeout=1.5, name="n", tags={"k": "v"}, env_names=["A"], created_at=1.0),
         {"op": "signal", "rid": 1, "id": "a", "name": "SIGTERM", "signal_id": "s"},
         {"op": "kill", "rid": 1, "id": "a", "grace": 0},
+        {**_start(mask_secrets=True), "mask": ["secret"]},
     ]
 
-    assert [problem_with_request(request) for request in good] == [None] * 3
-    assert [id_of(request) for request in good] == ["a"] * 3
+    assert [problem_with_request(request) for request in good] == [None] * 4
+    assert [id_of(request) for request in good] == ["a"] * 4
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,13 @@ def test_good_requests_pass() -> None:
         (_start(command="x" * 131072), "command"),
         (_start(timeout=float("nan")), "timeout"),
         (_start(timeout=-1), "timeout"),
+        (_start(mask_secrets=True), "mask_secrets"),
+        ({**_start(), "mask": ["secret"]}, "mask_secrets"),
+        ({**_start(mask_secrets=True), "mask": ["short"]}, "mask['0']"),
+        ({**_start(mask_secrets=True), "mask": ["secret", 7]}, "mask['1']"),
+        ({**_start(mask_secrets=True), "mask": ["secret\ud800"]}, "mask['0']"),
+        ({**_start(mask_secrets=True), "mask": "secret"}, "mask"),
+        ({**_start(mask_secrets=True), "mask": ["secret"] * 65}, "secrets"),
         (_start(bogus=1), "bogus"),
         (_start(created_at=float("inf")), "created_at"),
         (_start(env_names="A"), "env_names"),

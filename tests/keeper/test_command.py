@@ -9,9 +9,6 @@ import resource
 import signal
 from typing import TYPE_CHECKING
 
-import pytest
-
-from hopx_async.keeper.command import failed_exit, lost_exit
 from hopx_async.protocol import records
 from tests.keeper.harness import KeeperProcess, keeper_process, output, read_log, running
 
@@ -66,6 +63,24 @@ def test_merged_streams_are_one(keeper: KeeperProcess, tmp_path: Path) -> None:
     keeper.run("a", "echo a; echo b >&2; echo c", merge_stderr=True)
 
     assert output(tmp_path, "a") == (b"a\nb\nc\n", b"")
+
+
+def test_secrets_never_reach_the_log(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """Masked output keeps its length; nothing is held back at an end of a pipe or a command."""
+    slow = "for c in h u n t e r 2; do printf $c; sleep 0.02; done; printf hunt; exit 1"
+    options = {"mask_secrets": True, "mask": ["hunter2"]}
+    exit_ = keeper.run("a", slow, **options)
+    drained = keeper.run("b", "sleep 60 & printf hunter2hunt >&2", **options)
+    closed = keeper.start("c", "exec 2>&-; printf hunte; exec >&-; sleep 60", **options)
+    keeper.wait_for_output("c", b"hunte")
+    keeper.run("d", ["head", "-c", "3000000", "/dev/zero"], **options)
+
+    assert output(tmp_path, "a") == (b"*******hunt", b"")
+    assert [base64.b64decode(data) for _, data in exit_["tail"]] == [b"*******hunt"]
+    assert drained["survivors"] == 1
+    assert output(tmp_path, "b") == (b"", b"*******hunt")
+    assert "pid" in closed["ok"]
+    assert output(tmp_path, "d")[0] == bytes(3_000_000)
 
 
 def test_late_writers_within_the_drain_time_are_heard(
@@ -203,14 +218,3 @@ def test_stopped_command_goes_on(keeper: KeeperProcess) -> None:
     assert "last" not in keeper.known["a"]
     os.kill(pid, signal.SIGCONT)
     assert keeper.end_of("a")["exit_code"] == 0
-
-
-@pytest.mark.parametrize(("started_at", "duration"), [(None, 0.0), (10.0, 5.0)])
-def test_exits_without_a_leader(started_at: float | None, duration: float) -> None:
-    """lost_exit and failed_exit invent neither code nor usage."""
-    lost = lost_exit(started_at, 15.0)
-    failed = failed_exit(2, "nope")
-
-    assert (lost["reason"], lost["duration"], lost["ended_at"]) == ("lost", duration, 15.0)
-    assert (failed["reason"], failed["errno"], failed["filename"]) == ("spawn_failed", 2, "nope")
-    assert lost["exit_code"] is failed["exit_code"] is lost["usage"] is None

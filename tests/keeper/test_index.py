@@ -30,25 +30,25 @@ def test_lines_are_json() -> None:
 
 def test_lines_wait_for_flush(tmp_path: Path) -> None:
     """flush writes what was added, and valid_bytes counts it."""
-    index = Index(str(tmp_path))
+    index = Index(str(tmp_path), 1)
     index.add('{"id":"a"}')
     assert index.valid_bytes == 0
     index.flush()
     index.flush()
     _close(index)
 
-    assert (tmp_path / "index").read_text() == '{"id":"a"}\n'
+    assert (tmp_path / "index.1").read_text() == '{"id":"a"}\n'
     assert index.valid_bytes == 11
 
 
 def test_ended_ids_cuts_a_torn_line(tmp_path: Path) -> None:
     """ended_ids names those whose end is told, and what follows the last whole line is cut."""
     whole = start_line("a", "{}", 1, 1.0) + "\n" + end_line("a", 9, 3, "{}") + "\n"
-    (tmp_path / "index").write_text(whole + '{"id":"b","end":7,"la')
-    index = Index(str(tmp_path))
+    (tmp_path / "index.1").write_text(whole + '{"id":"b","end":7,"la')
+    index = Index(str(tmp_path), 1)
 
     assert index.ended_ids() == {"a"}
-    assert (tmp_path / "index").read_text() == whole
+    assert (tmp_path / "index.1").read_text() == whole
     assert index.valid_bytes == len(whole)
     _close(index)
 
@@ -57,7 +57,7 @@ def test_index_that_cannot_be_written_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a failed write nothing of the index is to be trusted."""
-    index = Index(str(tmp_path))
+    index = Index(str(tmp_path), 1)
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "full")

@@ -78,7 +78,7 @@ def test_agent_may_come_and_go(keeper: KeeperProcess) -> None:
     assert told["spec"] == known["spec"]
     assert told["segments"] == [0]
     assert keeper.index_bytes is not None
-    index = (keeper.state_dir / "index").read_bytes()[: keeper.index_bytes].decode()
+    index = (keeper.state_dir / "index.1").read_bytes()[: keeper.index_bytes].decode()
     assert [json.loads(line)["id"] for line in index.splitlines()] == ["a", "b", "b"]
     (keeper.state_dir / "go").touch()
     assert keeper.end_of("a")["exit_code"] == 7
@@ -95,7 +95,7 @@ def test_commands_end_without_an_agent(keeper: KeeperProcess) -> None:
     eventually(lambda: read_log(keeper.state_dir, "a")[-1].kind == records.EXITED)
     keeper.connect_agent()
 
-    entries = [json.loads(line) for line in (keeper.state_dir / "index").read_text().splitlines()]
+    entries = [json.loads(line) for line in (keeper.state_dir / "index.1").read_text().splitlines()]
     assert entries[-1]["exit"]["exit_code"] == 7
     assert entries[-1]["end"] == read_log(keeper.state_dir, "a")[-1].end
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def _index(directory: Path) -> dict[str, dict[str, Any]]:
     merged: dict[str, dict[str, Any]] = {}
-    for line in (directory / "index").read_text().splitlines():
+    for line in (directory / "index.1").read_text().splitlines():
         entry = json.loads(line)
         merged.setdefault(entry["id"], {}).update(entry)
     return merged
@@ -46,7 +46,7 @@ def _write(directory: Path, process_id: str, *, ended: bool, size: int = 10) -> 
 
 def _recover(directory: Path) -> list[str]:
     store = Store(str(make_state(directory)), records.BLOCK, 100 * records.BLOCK)
-    index = Index(str(directory))
+    index = Index(str(directory), 1)
     try:
         return recover(store, index)
     finally:

@@ -57,7 +57,7 @@ def test_reserve_is_given_once_and_taken_back(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """release frees the reserve's room once; refill takes it back when there is room."""
-    reserve = tmp_path / "reserve"
+    reserve = tmp_path / "reserve.1"
     assert reserve.stat().st_size > 0
     store.tell("test")
     assert store.release()

@@ -72,29 +72,20 @@ def _log(tmp_path: Path) -> bytes:
 
 
 @pytest.mark.leaves_orphans
-def test_keeper_death_ends_everything(tmp_path: Path) -> None:
-    """When the keeper is killed, its commands are ended, those without a trace too; status 1."""
-    hidden = "(env -i setsid sh -c 'trap \"\" TERM HUP PIPE; sleep 60; sleep 60' &) ; sleep 60"
-    with root_process("--state-dir", str(tmp_path / "state")) as root:
-        pid = root.start("a", hidden)
-        keeper = root.keeper_pid()
-        agent = root.said["agent_pid"]
-        os.kill(keeper, signal.SIGKILL)
-        assert "signal 9" in root.complaint("the keeper")
+def test_keeper_that_keeps_dying_ends_the_root(tmp_path: Path) -> None:
+    """After the last death that is made good the root ends everything, with status 1."""
+    config = {"most_restarts": 1}
+    with root_process("--state-dir", str(tmp_path / "state"), config=config) as root:
+        first = root.keeper_pid()
+        os.kill(first, signal.SIGKILL)
+        second = eventually(lambda: root.keepers()[1]["pid"] not in {None, first})
+        assert second
+        pid = root.start("a", "sleep 60")
+        os.kill(root.keepers()[1]["pid"], signal.SIGKILL)
+        assert "signal 9" in root.complaint("again and again")
         assert root.wait() == 1
         assert not running(pid)
-        assert not running(agent)
-
-
-@pytest.mark.leaves_orphans
-def test_next_root_calls_lost_what_a_dead_keeper_held(tmp_path: Path) -> None:
-    """After a keeper's death the next one appends Lost to its logs."""
-    with root_process("--state-dir", str(tmp_path / "state")) as root:
-        root.start("a", "sleep 60")
-        os.kill(root.keeper_pid(), signal.SIGKILL)
-        assert root.wait() == 1
-    with root_process("--state-dir", str(tmp_path / "state")):
-        assert read_log(tmp_path / "state", "a")[-1].json()["reason"] == "lost"
+        assert not running(root.said["agent_pid"])
 
 
 def test_parent_gone_is_the_end(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import hopx_async as hopx
-from hopx_async.testing import contract, contract_input, memory, run
+from hopx_async.testing import contract, contract_environment, contract_input, memory, run
 from hopx_async.testing.contract import CHECKS, SCRIPTS, Check
 
 
@@ -36,13 +36,14 @@ async def test_local_keeps_the_contract(check: Check) -> None:
 
 
 def test_checks_are_all_listed() -> None:
-    """CHECKS holds every check of the module, in its order, and those of input."""
+    """CHECKS holds every check of the modules, in their order."""
     found = [
         value
-        for value in vars(contract).values()
-        if getattr(value, "__module__", "") == contract.__name__
+        for module in (contract, contract_input, contract_environment)
+        for value in vars(module).values()
+        if getattr(value, "__module__", "") == module.__name__
         and callable(value)
         and not value.__name__.startswith("_")
     ]
 
-    assert [*found, *contract_input.CHECKS] == list(CHECKS)
+    assert found == list(CHECKS)

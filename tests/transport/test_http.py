@@ -64,6 +64,10 @@ async def served(handler: Handler) -> AsyncGenerator[HttpTransport]:
             "POST /v1/commands/a/signals/s",
         ),
         ("kill", {"process_id": "a", "grace": 1.0}, "POST /v1/commands/a/kill"),
+        ("env_get", {}, "GET /v1/env"),
+        ("env_set", {"variables": {}}, "PUT /v1/env"),
+        ("env_update", {"variables": {}}, "PATCH /v1/env"),
+        ("env_delete", {"name": "a/../b c"}, "DELETE /v1/env?name=a/../b+c"),
         ("statistics", {}, "GET /v1/statistics"),
     ],
 )

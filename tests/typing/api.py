@@ -10,7 +10,19 @@ from typing import Any, Literal, assert_type
 import hopx_async as hopx
 from hopx_async.testing import FaultProxy, ScriptedCommand, memory
 
-__all__ = ["doors", "errors", "events", "handles", "kit", "script", "starting", "texts", "values"]
+__all__ = [
+    "doors",
+    "errors",
+    "events",
+    "handles",
+    "kit",
+    "many",
+    "scopes",
+    "script",
+    "starting",
+    "texts",
+    "values",
+]
 
 
 async def doors() -> None:
@@ -18,11 +30,17 @@ async def doors() -> None:
     assert_type(hopx.local(), hopx.Opening[hopx.Sandbox])
     assert_type(await hopx.local(workspace=Path(), inherit_env=["CUDA_*"]), hopx.Sandbox)
     assert_type(await hopx.local(state_dir="state", detached=True, grace=1), hopx.Sandbox)
+    assert_type(await hopx.local(isolation="auto", internet_access=False), hopx.Sandbox)
     assert_type(await hopx.remote("http://127.0.0.1:1", token="t"), hopx.Sandbox)
     async with hopx.local() as sandbox:
         assert_type(sandbox, hopx.Sandbox)
         assert_type(sandbox.commands, hopx.Commands)
         assert_type(sandbox.sandbox_id, str)
+        assert_type(sandbox.env, hopx.Environment)
+        assert_type(await sandbox.env.get_all(), dict[str, str | None])
+        assert_type(await sandbox.env.set({"A": "1", "B": None, "C": hopx.Secret("c")}), None)
+        assert_type(await sandbox.env.update({"A": "1"}), None)
+        assert_type(await sandbox.env.delete("A"), None)
         assert_type(sandbox.capabilities, hopx.Capabilities)
         assert_type(await sandbox.statistics(), dict[str, Any])
         assert_type(await sandbox.list_processes(), list[hopx.CommandInfo])
@@ -37,6 +55,9 @@ async def starting(commands: hopx.Commands) -> None:
     """start and run take a text or a sequence, and give a handle and a result."""
     argv: Sequence[str] = ["echo", "a"]
     env: Mapping[str, str | None] = {"KEEP": "1", "DROP": None}
+    secret: Mapping[str, hopx.Secret] = {"KEY": hopx.Secret("geheim")}
+    assert_type(secret["KEY"].reveal(), str)
+    assert_type(await commands.start(argv, env=secret, mask_secrets=True), hopx.CommandHandle)
     assert_type(commands.start("true"), hopx.Opening[hopx.CommandHandle])
     assert_type(await commands.start(argv, env=env, timeout=1), hopx.CommandHandle)
     assert_type(await commands.start(("a",), working_dir=Path()), hopx.CommandHandle)
@@ -118,6 +139,34 @@ async def texts(handle: hopx.CommandHandle) -> None:
     async with handle.text() as pieces:
         assert_type(await anext(pieces), hopx.Text)
         assert_type((await anext(pieces)).cursor, str)
+
+
+async def many(handles: list[hopx.CommandHandle]) -> None:
+    """Many handles as one give handles and events."""
+    assert_type(await hopx.wait_any(handles), hopx.CommandHandle)
+    assert_type(hopx.as_completed(iter(handles)), hopx.AsCompleted)
+    async for handle in hopx.as_completed(handles):
+        assert_type(handle, hopx.CommandHandle)
+    async with hopx.merge(handles) as merged:
+        assert_type(merged, hopx.MergedStream)
+        assert_type(await anext(merged), hopx.Event)
+
+
+async def scopes(commands: hopx.Commands) -> None:
+    """Groups give handles, and maps know the type of their items."""
+    async with commands.group(limit=None, on_error="continue", grace=0) as group:
+        assert_type(group, hopx.Group)
+        assert_type(group.start_soon("true", env={"A": None}, timeout=1), hopx.CommandHandle)
+        assert_type(group.start_soon(hopx.CommandSpec.make("true")), hopx.CommandHandle)
+        group.start_soon("true", wait=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        async for handle in group.completed():
+            assert_type(handle, hopx.CommandHandle)
+    commands.group(on_error="stop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with commands.map(lambda number: ["echo", str(number)], range(3)) as results:
+        assert_type(results, hopx.MapStream[int])
+        assert_type(await anext(results), tuple[int, hopx.CommandResult])
+    async for item, result in commands.map(str.upper, ["a"], ordered=True, keep="head+tail"):
+        assert_type((item, result), tuple[str, hopx.CommandResult])
 
 
 async def kit() -> None:

@@ -1,0 +1,329 @@
+"""The routes of files, confined to the workspace."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Any
+
+from aiohttp import BodyPartReader, web
+
+from hopx_async.agent.dialect.answers import Refused, read_json, stamp
+from hopx_async.agent.dialect.paths import WORKSPACE, Places
+from hopx_async.agent.guard import json_response
+
+__all__ = [
+    "MAX_LISTED",
+    "MAX_READ_BYTES",
+    "MAX_UPLOAD_BYTES",
+    "MAX_WRITE_BYTES",
+    "UNFINISHED",
+    "FileRoutes",
+]
+
+#: Bytes of a file that is read as text; larger ones are downloaded.
+MAX_READ_BYTES = 16 * 1024 * 1024
+#: Bytes of a request that writes a file; larger ones are uploaded.
+MAX_WRITE_BYTES = 32 * 1024 * 1024
+#: Bytes of an upload.
+MAX_UPLOAD_BYTES = 4 * 1024 * 1024 * 1024
+#: Entries of one listing.
+MAX_LISTED = 10_000
+#: How the names of files begin that are being written.
+UNFINISHED = ".hopx-"
+_PIECE = 256 * 1024
+_MODE = 0o644
+_Body = dict[str, Any]
+
+
+class FileRoutes:
+    """The handlers. The disk is only touched in threads.
+
+    Args:
+        places: Where ``/workspace`` is.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def add_to(self, app: web.Application) -> None:
+        """Add every route to *app*."""
+        app.add_routes(
+            [
+                web.get("/files/read", self._read),
+                web.get("/files/download", self._download),
+                web.post("/files/write", self._write),
+                web.get("/files/list", self._list),
+                web.get("/files/exists", self._exists),
+                web.post("/files/mkdir", self._mkdir),
+                web.delete("/files/remove", self._remove),
+                web.post("/files/upload", self._upload),
+            ]
+        )
+
+    async def _read(self, request: web.Request) -> web.Response:
+        place = await self._inside(request.query.get("path"))
+        data = await asyncio.to_thread(_read_file, place)
+        content = data.decode(errors="replace")
+        return json_response({"content": content, "path": self._told(place), "size": len(data)})
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        place = await self._inside(request.query.get("path"))
+        await asyncio.to_thread(_check_file, place)
+        response = web.FileResponse(place, chunk_size=_PIECE)
+        # Not what its name suggests: the bytes are handed over as they are.
+        response.content_type = "application/octet-stream"
+        response.headers["Content-Disposition"] = "attachment"
+        return response
+
+    async def _write(self, request: web.Request) -> web.Response:
+        body = await read_json(request, MAX_WRITE_BYTES)
+        data, mode = _content(body), _mode(body.get("mode"))
+        overwrite = body.get("overwrite", True)
+        if not isinstance(overwrite, bool):
+            raise Refused("INVALID_REQUEST", "overwrite: true or false")
+        place = await self._inside(body.get("path"))
+
+        def write() -> None:
+            with _telling(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _replace(place, data, mode, overwrite=overwrite)
+
+        await asyncio.to_thread(write)
+        return self._done(place, len(data), "File written")
+
+    async def _list(self, request: web.Request) -> web.Response:
+        place = await self._inside(request.query.get("path") or WORKSPACE)
+        found = await asyncio.to_thread(_list_directory, place, self._told(place))
+        return json_response({"files": found, "path": self._told(place), "count": len(found)})
+
+    async def _exists(self, request: web.Request) -> web.Response:
+        place = await self._inside(request.query.get("path"))
+        exists = await asyncio.to_thread(os.path.lexists, place)
+        return json_response({"exists": exists, "path": self._told(place)})
+
+    async def _mkdir(self, request: web.Request) -> web.Response:
+        place = await self._inside((await read_json(request)).get("path"))
+
+        def make() -> None:
+            with _telling(place):
+                place.mkdir(parents=True, exist_ok=True)
+
+        await asyncio.to_thread(make)
+        return self._done(place, 0, "Directory created")
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        # The link itself is removed, not what it leads to.
+        path = request.query.get("path")
+        place = await self._inside(path)
+        named = self._places.outside(str(path))
+        if named.is_symlink():
+            place = await self._inside(str(named.parent)) / named.name
+        if place == self._places.root:
+            raise Refused("PATH_NOT_ALLOWED", "the workspace itself stays", status=403)
+
+        def remove() -> None:
+            with _telling(place):
+                if place.is_dir() and not place.is_symlink():
+                    shutil.rmtree(place)
+                else:
+                    place.unlink()
+
+        await asyncio.to_thread(remove)
+        return self._done(place, 0, "Removed")
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        if not request.content_type.startswith("multipart/"):
+            raise Refused("INVALID_REQUEST", "an upload is multipart/form-data with path and file")
+        path = request.query.get("path")
+        size, place, kept = 0, None, None
+        try:
+            async for part in await request.multipart():
+                if not isinstance(part, BodyPartReader):
+                    continue
+                if part.name == "path" and part.filename is None:
+                    path = path or (await part.read(decode=False)).decode(errors="replace")[:8192]
+                elif part.name == "file":
+                    kept, size = await self._keep(part)
+            if kept is None:
+                raise Refused("MISSING_PARAMETER", "file is missing")
+            place = await self._inside(path)
+            await asyncio.to_thread(_put, kept, place)
+            kept = None
+        except ValueError as error:
+            raise Refused("INVALID_REQUEST", f"no multipart body: {error}") from None
+        finally:
+            if kept is not None:
+                await asyncio.to_thread(kept.unlink, missing_ok=True)
+        return self._done(place, size, "File uploaded")
+
+    async def _keep(self, part: BodyPartReader) -> tuple[Path, int]:
+        """Write an upload into the workspace under a name of ours: half a file is never seen."""
+        fd, name = await asyncio.to_thread(
+            lambda: mkstemp(prefix=UNFINISHED, dir=self._places.root)
+        )
+        size, whole = 0, False
+        try:
+            while chunk := await part.read_chunk(_PIECE):
+                size += len(chunk)
+                if size > MAX_UPLOAD_BYTES:
+                    message = f"an upload has at most {MAX_UPLOAD_BYTES} bytes"
+                    raise Refused("INVALID_REQUEST", message, status=413)
+                await asyncio.to_thread(_write_all, fd, chunk)
+            whole = True
+        finally:
+            os.close(fd)
+            if not whole:
+                os.unlink(name)  # noqa: PTH108  # at once: whoever is cancelled cannot wait
+        return Path(name), size
+
+    async def _inside(self, path: object) -> Path:
+        return await asyncio.to_thread(self._places.inside, path)
+
+    def _told(self, place: Path) -> str:
+        return self._places.told(place)
+
+    def _done(self, place: Path, size: int, message: str) -> web.Response:
+        told = {"path": self._told(place), "size": size, "message": message}
+        return json_response({**told, "success": True, "timestamp": stamp()})
+
+
+class _telling:  # noqa: N801  # a context manager reads like a function
+    """Turns what the disk says into HopX's words."""
+
+    def __init__(self, place: Path) -> None:
+        self._name = place.name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
+        if isinstance(error, FileNotFoundError):
+            message = f"{self._name!r}: file not found"
+            raise Refused("FILE_NOT_FOUND", message, status=404) from None
+        if isinstance(error, FileExistsError):
+            message = f"{self._name!r} exists already"
+            raise Refused("FILE_ALREADY_EXISTS", message, status=409) from None
+        if isinstance(error, PermissionError):
+            message = f"{self._name!r}: permission denied"
+            raise Refused("PERMISSION_DENIED", message, status=403) from None
+        if isinstance(error, OSError):
+            message = f"{self._name[:200]!r}: {error.strerror}"
+            raise Refused("INVALID_PATH", message) from None
+
+
+def _check_file(place: Path) -> int:
+    with _telling(place):
+        status = place.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise Refused("INVALID_PATH", f"{place.name!r} is no file")
+    return status.st_size
+
+
+def _read_file(place: Path) -> bytes:
+    size = _check_file(place)
+    if size > MAX_READ_BYTES:
+        message = f"{size} bytes are more than {MAX_READ_BYTES}: use /files/download"
+        raise Refused("INVALID_REQUEST", message, status=413)
+    with _telling(place), place.open("rb") as file:
+        return file.read(MAX_READ_BYTES)
+
+
+def _list_directory(place: Path, told: str) -> list[_Body]:
+    with _telling(place):
+        if place.exists() and not place.is_dir():
+            raise Refused("INVALID_PATH", f"{place.name!r} is no directory")
+        if not place.exists():
+            message = f"{place.name!r}: directory not found"
+            raise Refused("DIRECTORY_NOT_FOUND", message, status=404)
+        names = sorted(each.name for each in place.iterdir())[:MAX_LISTED]
+    found = []
+    for name in names:
+        with suppress(OSError):  # it is gone meanwhile
+            found.append(_entry(place / name, f"{told}/{name}"))
+    return found
+
+
+def _entry(place: Path, told: str) -> _Body:
+    status = place.lstat()
+    directory = place.is_dir()
+    # A name that is no text is shown as one: JSON has no other.
+    shown = {"name": place.name, "path": told}
+    shown = {
+        k: v.encode(errors="surrogateescape").decode(errors="replace") for k, v in shown.items()
+    }
+    return {
+        **shown,
+        "size": status.st_size,
+        **dict.fromkeys(("is_directory", "is_dir"), directory),
+        **dict.fromkeys(("modified_time", "modified"), stamp(status.st_mtime)),
+        "permissions": stat.filemode(status.st_mode),
+        "mode": f"{stat.S_IMODE(status.st_mode):04o}",
+    }
+
+
+def _content(body: _Body) -> bytes:
+    content, encoding = body.get("content"), body.get("encoding")
+    if content is None:
+        raise Refused("MISSING_PARAMETER", "content is missing")
+    if not isinstance(content, str):
+        raise Refused("INVALID_REQUEST", "content: a text")
+    if encoding in (None, "", "utf-8", "utf8", "text"):
+        return content.encode()
+    if encoding != "base64":
+        raise Refused("INVALID_REQUEST", "encoding: base64, or none")
+    try:
+        return base64.b64decode(content, validate=True)
+    except binascii.Error as error:
+        raise Refused("INVALID_REQUEST", f"content is no base64: {error}") from None
+
+
+def _mode(value: object) -> int:
+    if value is None:
+        return _MODE
+    if isinstance(value, str):
+        with suppress(ValueError):
+            mode = int(value, 8)
+            if 0 <= mode <= 0o777:
+                return mode
+    raise Refused("INVALID_REQUEST", "mode: permissions as an octal text, such as '0644'")
+
+
+def _replace(place: Path, data: bytes, mode: int, *, overwrite: bool) -> None:
+    if place.is_dir():
+        raise Refused("INVALID_PATH", f"{place.name!r} is a directory")
+    if not overwrite:
+        with place.open("xb") as file:
+            file.write(data)
+        place.chmod(mode)
+        return
+    fd, name = mkstemp(prefix=UNFINISHED, dir=place.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        Path(name).chmod(mode)
+        Path(name).replace(place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _put(kept: Path, place: Path) -> None:
+    with _telling(place):
+        if place.is_dir():
+            raise Refused("INVALID_PATH", f"{place.name!r} is a directory")
+        kept.chmod(_MODE)
+        kept.replace(place)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

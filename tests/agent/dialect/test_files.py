@@ -1,0 +1,170 @@
+"""Tests of hopx_async.agent.dialect.files, through an agent that runs."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from hopx_async.agent.dialect import files as module
+from tests.agent.dialect.served import served
+from tests.agent.harness import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BYTES = bytes(range(256))
+
+
+def upload(path: str | None, data: bytes | None) -> aiohttp.FormData:
+    form = aiohttp.FormData(default_to_multipart=True)
+    if path is not None:
+        form.add_field("path", path)
+    if data is not None:
+        form.add_field("file", data, filename="name.bin")
+    return form
+
+
+async def test_files_come_and_go(tmp_path: Path) -> None:
+    """Written, listed, read, found, removed: by names with every awkward character."""
+    name = "/workspace/a b/\u00e9&#+%.txt"
+    async with served(tmp_path) as agent:
+        body = {"path": name, "content": "h\u00e9\n", "mode": "0600"}
+        written = await agent.ok("POST", "/files/write", json=body)
+        query = {"params": {"path": name}}
+        read = await agent.ok("GET", "/files/read", **query)
+        listed = await agent.ok("GET", "/files/list", params={"path": "/workspace/a b"})
+        exists = await agent.ok("GET", "/files/exists", **query)
+        await agent.ok("DELETE", "/files/remove", **query)
+        gone = await agent.ok("GET", "/files/exists", **query)
+
+        assert (written["path"], written["size"], written["success"]) == (name, 4, True)
+        assert read == {"content": "h\u00e9\n", "path": name, "size": 4}
+        (entry,) = listed["files"]
+        assert (entry["path"], entry["size"], entry["mode"]) == (name, 4, "0600")
+        assert entry["is_dir"] is entry["is_directory"] is False
+        assert entry["modified"] == entry["modified_time"]
+        assert (exists["exists"], gone["exists"]) == (True, False)
+
+
+async def test_bytes_stay_exact(tmp_path: Path) -> None:
+    """What is written as base64 or uploaded is downloaded as it was."""
+    async with served(tmp_path) as agent:
+        body = {"path": "/workspace/b", "content": base64.b64encode(BYTES).decode()}
+        await agent.ok("POST", "/files/write", json={**body, "encoding": "base64"})
+        told = await agent.ok("POST", "/files/upload", data=upload("/workspace/u", BYTES))
+        assert told["size"] == 256
+        await agent.ok("POST", "/files/upload?path=/workspace/q", data=upload(None, b"aGk="))
+        for name, data in (("b", BYTES), ("u", BYTES), ("q", b"aGk=")):
+            path = {"path": f"/workspace/{name}"}
+            async with agent.http.get("/files/download", params=path) as response:
+                assert await response.read() == data
+                assert response.content_type == "application/octet-stream"
+
+
+async def test_directories(tmp_path: Path) -> None:
+    """They are made with their parents, twice is no error, and removed with what is in them."""
+    async with served(tmp_path) as agent:
+        for _ in range(2):
+            await agent.ok("POST", "/files/mkdir", json={"path": "/workspace/d/e"})
+        top = await agent.ok("GET", "/files/list")
+        await agent.ok("DELETE", "/files/remove?path=/workspace/d")
+
+        assert [(one["path"], one["is_dir"]) for one in top["files"]] == [("/workspace/d", True)]
+        assert not (agent.workspace / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "/workspace/../state/token", "../state/token", "/workspace/out/token", "/"],
+)
+async def test_nothing_leads_out(tmp_path: Path, path: str) -> None:
+    """Absolute paths, ``..`` and links out of the workspace are refused, and nothing is done."""
+    async with served(tmp_path) as agent:
+        (agent.workspace / "out").symlink_to(tmp_path / "state")
+        before = (tmp_path / "state" / "token").read_text()
+        query: dict[str, Any] = {"params": {"path": path}}
+        body: dict[str, Any] = {"json": {"path": path, "content": "x"}}
+        asked: list[tuple[str, str, dict[str, Any]]] = [
+            *(("GET", f"/files/{verb}", query) for verb in ("read", "download", "list", "exists")),
+            ("DELETE", "/files/remove", query),
+            ("POST", "/files/write", body),
+            ("POST", "/files/mkdir", body),
+            ("POST", "/files/upload", {"data": upload(path, b"x")}),
+        ]
+        for method, route, options in asked:
+            refused = await agent.refused(method, route, **options)
+            assert refused == (403, "PATH_NOT_ALLOWED"), route
+
+        assert (tmp_path / "state" / "token").read_text() == before
+        assert [one.name for one in agent.workspace.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "options", "refused"),
+    [
+        ("GET", "read", {}, (400, "MISSING_PARAMETER")),
+        ("GET", "read", {"params": {"path": "/workspace/no"}}, (404, "FILE_NOT_FOUND")),
+        ("GET", "read", {"params": {"path": "/workspace"}}, (400, "INVALID_PATH")),
+        ("GET", "read", {"params": {"path": "/workspace/\0"}}, (400, "INVALID_PATH")),
+        ("GET", "read", {"params": {"path": "x" * 300}}, (400, "INVALID_PATH")),
+        ("GET", "list", {"params": {"path": "/workspace/no"}}, (404, "DIRECTORY_NOT_FOUND")),
+        ("GET", "list", {"params": {"path": "/workspace/f"}}, (400, "INVALID_PATH")),
+        ("DELETE", "remove", {"params": {"path": "/workspace/no"}}, (404, "FILE_NOT_FOUND")),
+        ("DELETE", "remove", {"params": {"path": "/workspace"}}, (403, "PATH_NOT_ALLOWED")),
+        ("POST", "write", {"data": b"{"}, (400, "INVALID_JSON")),
+        ("POST", "write", {"json": {"path": "/workspace/n"}}, (400, "MISSING_PARAMETER")),
+        ("POST", "write", {"json": {"path": 7, "content": ""}}, (400, "MISSING_PARAMETER")),
+        (
+            "POST", "write",
+            {"json": {"path": "/workspace/f", "content": "", "overwrite": False}},
+            (409, "FILE_ALREADY_EXISTS"),
+        ),
+        (
+            "POST", "write",
+            {"json": {"path": "/workspace/f", "content": "*", "encoding": "base64"}},
+            (400, "INVALID_REQUEST"),
+        ),
+        (
+            "POST", "write",
+            {"json": {"path": "/workspace/f", "content": "", "mode": "9"}},
+            (400, "INVALID_REQUEST"),
+        ),
+        ("POST", "mkdir", {"json": {"path": "/workspace/f"}}, (409, "FILE_ALREADY_EXISTS")),
+        ("POST", "upload", {"data": upload("/workspace/u", None)}, (400, "MISSING_PARAMETER")),
+        ("POST", "upload", {"data": upload("/workspace/no/u", b"x")}, (404, "FILE_NOT_FOUND")),
+        ("POST", "upload", {"data": b"x"}, (400, "INVALID_REQUEST")),
+    ],
+)  # fmt: skip
+async def test_bad_requests_change_nothing(
+    tmp_path: Path, method: str, route: str, options: dict[str, Any], refused: tuple[int, str]
+) -> None:
+    """What is missing, wrong or not there is told by its code; the workspace stays as it was."""
+    async with served(tmp_path) as agent:
+        (agent.workspace / "f").write_text("kept")
+
+        assert await agent.refused(method, f"/files/{route}", **options) == refused
+        assert [one.name for one in agent.workspace.iterdir()] == ["f"]
+        assert (agent.workspace / "f").read_text() == "kept"
+
+
+async def test_what_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uploads, writes and reads over their bounds are 413, and leave nothing behind."""
+    for name in ("MAX_READ_BYTES", "MAX_WRITE_BYTES", "MAX_UPLOAD_BYTES"):
+        monkeypatch.setattr(module, name, 1000)
+    async with serving(tmp_path / "s") as server:
+        workspace = tmp_path / "s" / "workspace"
+        (workspace / "big").write_bytes(bytes(1001))
+        body = {"path": "/workspace/w", "content": "x" * 1001}
+        asked = [
+            await server.ask("GET", "/files/read?path=big"),
+            await server.ask("POST", "/files/write", json=body),
+            await server.ask("POST", "/files/upload", data=upload("/workspace/u", bytes(1001))),
+        ]
+
+        assert [(status, told["code"]) for status, told in asked] == [(413, "INVALID_REQUEST")] * 3
+        assert [one.name for one in workspace.iterdir()] == ["big"]

@@ -1,0 +1,90 @@
+"""Tests of hopx_async.agent.dialect.running, on an agent around a keeper's double."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hopx_async.agent.dialect import running as module
+from hopx_async.agent.dialect.running import Running, code_of
+from hopx_async.errors import CommandNotFound
+from hopx_async.model import Exit
+from hopx_async.protocol import records
+from tests.agent.harness import Serving, serving
+from tests.agent.keeper_double import full_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def running(server: Serving) -> Running:
+    return server.agent._dialect._running
+
+
+@pytest.mark.parametrize(
+    ("exit_", "code"),
+    [
+        ({"reason": "exited", "exit_code": 3}, 3),
+        ({"reason": "timed_out", "signal": "SIGTERM"}, 124),
+        ({"reason": "timed_out", "exit_code": 0}, 124),
+        ({"reason": "killed", "signal": "SIGKILL"}, 137),
+        ({"reason": "signaled", "signal": "SIGSEGV"}, 139),
+        ({"reason": "spawn_failed"}, 127),
+        ({"reason": "lost"}, 255),
+    ],
+)
+def test_an_end_as_one_number(exit_: dict[str, Any], code: int) -> None:
+    """Ends are told as a shell tells them."""
+    assert code_of(Exit(**exit_)) == code
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["while it starts", "while it runs"])
+async def test_a_cancelled_run_ends_its_command(tmp_path: Path, silent: bool) -> None:
+    """Whoever gives up while a command starts or runs leaves nothing that runs."""
+    async with serving(tmp_path / "s") as server:
+        server.keeper.silent = silent
+        task = asyncio.create_task(running(server).finish(full_spec("one")))
+        start = await server.keeper.asked(1)
+        if not silent:
+            while not server.agent._followers._open:
+                await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if silent:
+            server.keeper.silent = False
+            server.keeper.answer(start)
+
+        assert (await server.keeper.asked(2))["op"] == "kill"
+
+
+async def test_much_output_keeps_head_and_tail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output over the bound is cut in the middle, and said to be."""
+    monkeypatch.setattr(module, "MAX_OUTPUT_BYTES", 10)
+    async with serving(tmp_path / "s") as server:
+        task = asyncio.create_task(running(server).finish(full_spec("one")))
+        await server.keeper.asked(1)
+        log = server.keeper.logs["one"]
+        log.write(b"0123456789abcdef")
+        log.write(b"few", records.STDERR)
+        server.keeper.finish("one")
+        ended = await task
+
+        assert ended.stdout == "01234\n[... 6 bytes cut ...]\nbcdef"
+        assert (ended.stderr, ended.cut) == ("few", (True, False))
+
+
+async def test_names_that_find_a_command(tmp_path: Path) -> None:
+    """An id is found with each prefix and with none, and by the leader's pid while it runs."""
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        server.keeper.running("bg_7")
+        await client.next(client.subscribe("bg_7"))
+        names = ("bg_7", "7", "cmd_7", "proc_7", "exec_7", "4242")
+
+        assert {running(server).find(name).process_id for name in names} == {"bg_7"}
+        for name in ("8", "", None, "bg_", "../x"):
+            with pytest.raises(CommandNotFound):
+                running(server).find(name)

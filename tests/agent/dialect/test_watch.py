@@ -1,0 +1,52 @@
+"""Tests of hopx_async.agent.dialect.watch, through an agent that serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.agent.dialect.served import said
+from tests.agent.harness import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_changes_are_told(tmp_path: Path) -> None:
+    """Once it says that it watches, files that appear and go are told by their public names."""
+    async with serving(tmp_path / "s") as server, server.http.ws_connect("/files/watch") as socket:
+        workspace = tmp_path / "s" / "workspace"
+        await socket.send_json({"action": "watch", "path": "/workspace"})
+        status = await socket.receive_json(timeout=30)
+        assert (status["type"], status["status"]) == ("status", "Watching /workspace")
+
+        (workspace / "a.txt").write_text("x")
+        change = await socket.receive_json(timeout=30)
+        while change["path"] != "/workspace/a.txt":
+            change = await socket.receive_json(timeout=30)
+        assert change["type"] == "change"
+        assert change["event"] in {"created", "modified"}
+
+        (workspace / "a.txt").unlink()
+        while change["event"] != "deleted":
+            change = await socket.receive_json(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [
+        ({"action": "watch", "path": "/etc"}, "PATH_NOT_ALLOWED"),
+        ({"action": "watch", "path": "/workspace/no"}, "FILE_NOT_FOUND"),
+        ({"action": "watch"}, "MISSING_PARAMETER"),
+        ({"action": "dance"}, "INVALID_REQUEST"),
+    ],
+)
+async def test_bad_watches_are_refused(tmp_path: Path, message: dict[str, Any], word: str) -> None:
+    """What cannot be watched is told by its code, and the socket ends with ``complete``."""
+    async with serving(tmp_path / "s") as server, server.http.ws_connect("/files/watch") as socket:
+        await socket.send_json(message)
+        error, end = await said(socket)
+
+        assert (error["type"], error["code"]) == ("error", word)
+        assert end["success"] is False

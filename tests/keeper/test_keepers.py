@@ -1,0 +1,127 @@
+"""A root with several keepers, and what becomes of commands when one is killed or stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hopx_async.protocol import records
+from tests.keeper.harness import output, read_log, running
+from tests.keeper.root_harness import RootProcess, eventually, root_process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HIDDEN = "(env -i setsid sh -c 'trap \"\" TERM HUP PIPE; sleep 60; sleep 60' &) ; sleep 60"
+
+
+def _another(root: RootProcess) -> None:
+    """Ask for a second keeper, and wait until it takes starts."""
+    assert root.ask({"op": "more"}) == {}
+    eventually(lambda: 2 in root.keepers())
+
+
+def _replaced(root: RootProcess, number: int, pid: int) -> int:
+    """Wait until a keeper has another process than *pid*; return that."""
+    return int(eventually(lambda: root.keepers()[number]["pid"] not in {None, pid}))
+
+
+def _ends(state: Path, process_id: str) -> list[dict[str, Any]]:
+    found = read_log(state, process_id)
+    return [dict(one.json()) for one in found if one.kind in records.TERMINAL_KINDS]
+
+
+@pytest.mark.leaves_orphans
+def test_death_of_a_keeper_is_the_end_of_its_commands_alone(tmp_path: Path) -> None:
+    """A killed keeper's commands are ended, hidden ones too, and called lost; others go on."""
+    state = tmp_path / "state"
+    with root_process("--state-dir", str(state)) as root:
+        _another(root)
+        first = root.keepers()[1]["pid"]
+        left = [root.start("a", HIDDEN), root.start("b", "echo out; exec sleep 60")]
+        kept = root.start("c", HIDDEN, to=2)
+        eventually(lambda: output(state, "b")[0])
+        os.kill(first, signal.SIGKILL)
+        _replaced(root, 1, first)
+        eventually(lambda: _ends(state, "a") and _ends(state, "b"))
+        assert not any(map(running, left))
+        assert [end["reason"] for end in _ends(state, "a") + _ends(state, "b")] == ["lost"] * 2
+        assert output(state, "b") == (b"out\n", b"")
+        assert running(kept)
+        assert _ends(state, "c") == []
+        # The new one has the place of the old one.
+        assert running(root.start("d", "exec sleep 60"))
+        assert root.process.poll() is None
+
+
+@pytest.mark.leaves_orphans
+def test_keepers_may_die_together(tmp_path: Path) -> None:
+    """Two keepers killed at once are both replaced, and each calls its own commands lost."""
+    state = tmp_path / "state"
+    with root_process("--state-dir", str(state)) as root:
+        _another(root)
+        pids = {number: one["pid"] for number, one in root.keepers().items()}
+        left = [root.start("a", HIDDEN), root.start("b", HIDDEN, to=2)]
+        for pid in pids.values():
+            os.kill(pid, signal.SIGKILL)
+        for number, pid in pids.items():
+            _replaced(root, number, pid)
+        eventually(lambda: _ends(state, "a") and _ends(state, "b"))
+        assert not any(map(running, left))
+        indexes = [state / "index.1", state / "index.2"]
+        eventually(lambda: [one.read_bytes().count(b'"lost"') for one in indexes] == [1, 1])
+
+
+def test_claim_is_unique_over_keepers(tmp_path: Path) -> None:
+    """An id that one keeper holds is refused by the other."""
+    with root_process("--state-dir", str(tmp_path / "state")) as root:
+        _another(root)
+        root.start("a", "exec sleep 60")
+        public = {"process_id": "a", "command": "exec sleep 60"}
+        asked = {"op": "start", "rid": 1, "public": public, "env": {}, "working_dir": "/", "to": 2}
+        assert root.ask(asked)["error"]["code"] == "conflict_claimed"
+
+
+def test_keeper_that_does_not_answer_is_stalled(tmp_path: Path) -> None:
+    """A stopped keeper is called stalled, and no more when it goes on."""
+    config = {"stalled_after": 0.2}
+    with root_process("--state-dir", str(tmp_path / "state"), config=config) as root:
+        _another(root)
+        pid = root.keepers()[2]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            eventually(lambda: root.keepers()[2]["stalled"])
+            assert not root.keepers()[1]["stalled"]
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        eventually(lambda: not root.keepers()[2]["stalled"])
+
+
+def test_all_keepers_end_their_commands_at_a_stop(tmp_path: Path) -> None:
+    """At a stop the commands of every keeper get their last word, and the status is 0."""
+    state = tmp_path / "state"
+    with root_process("--state-dir", str(state)) as root:
+        _another(root)
+        pids = [root.start("a", "sleep 60"), root.start("b", "sleep 60", to=2)]
+        root.process.terminate()
+        assert root.wait() == 0
+    assert not any(map(running, pids))
+    assert [_ends(state, name)[0]["reason"] for name in "ab"] == ["sandbox_stopped"] * 2
+
+
+@pytest.mark.leaves_orphans
+def test_new_root_ends_what_all_keepers_of_the_old_one_left(tmp_path: Path) -> None:
+    """Root and keepers killed: the next root's keeper calls all lost and kills what runs on."""
+    state = tmp_path / "state"
+    with root_process("--state-dir", str(state)) as root:
+        _another(root)
+        left = [root.start("a", HIDDEN), root.start("b", HIDDEN, to=2)]
+        for pid in [root.process.pid, *(one["pid"] for one in root.keepers().values())]:
+            os.kill(pid, signal.SIGKILL)
+        root.wait()
+        with root_process("--state-dir", str(state)):
+            assert [_ends(state, name)[0]["reason"] for name in "ab"] == ["lost", "lost"]
+            eventually(lambda: not any(map(running, left)))
