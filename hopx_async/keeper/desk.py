@@ -204,9 +204,12 @@ class Desk:
 
     def _run(self, rid: int, log: Log, spec: str, message: Message) -> None:
         public = message["public"]
-        plumbing: Plumbing | None = None
         try:
             plumbing = Plumbing(public)
+        except OSError as error:
+            self._spawn_failed(rid, log, spec, error.errno or 0, "pipe")
+            return
+        try:
             spawned = self._keeper.spawner.spawn(
                 log.process_id,
                 arguments_of(public["command"]),
@@ -218,14 +221,12 @@ class Desk:
                 limits=public.get("limits"),
             )
         except (SpawnFailedError, OSError) as error:
-            if plumbing is not None:
-                plumbing.close_ours()
-            named = error.filename if isinstance(error, SpawnFailedError) else "pipe"
+            plumbing.close_ours()
+            named = error.filename if isinstance(error, SpawnFailedError) else "spawn"
             self._spawn_failed(rid, log, spec, error.errno or 0, named)
             return
         finally:
-            if plumbing is not None:
-                plumbing.close_theirs()
+            plumbing.close_theirs()
         self._started(log, spec, spawned, plumbing, message)
         if "mask" in message:
             self._keeper.commands[log.process_id].masks = Masks(message["mask"])
