@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         MissingApiKey,
         MisuseError,
         NotFoundError,
+        NotReady,
         OutputTooLarge,
         ProtocolError,
         RateLimited,
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
         Limits,
         Output,
         Status,
-        Usage,
+        Totals,
     )
     from hopx_async.opening import Opening
     from hopx_async.protocol.events import (
@@ -80,10 +81,12 @@ if TYPE_CHECKING:
         Stderr,
         Stdout,
         Truncated,
+        Usage,
     )
     from hopx_async.protocol.text import Line, Text
     from hopx_async.providers.local import local
     from hopx_async.providers.remote import remote
+    from hopx_async.readiness import OutputMatch
     from hopx_async.sandbox import Sandbox
     from hopx_async.secret import Secret
     from hopx_async.stream import END, EventStream, LineStream, TextStream
@@ -135,8 +138,10 @@ __all__ = [
     "MissingApiKey",
     "MisuseError",
     "NotFoundError",
+    "NotReady",
     "Opening",
     "Output",
+    "OutputMatch",
     "OutputTooLarge",
     "ProtocolError",
     "RateLimited",
@@ -155,6 +160,7 @@ __all__ = [
     "TemplateNotFound",
     "Text",
     "TextStream",
+    "Totals",
     "TransportError",
     "Truncated",
     "Unsupported",
@@ -170,9 +176,9 @@ __all__ = [
 
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
-    "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
-    "group", "mapping", "commands", "environment", "sandbox", "providers.remote",
-    "providers.local", "gathering",
+    "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream",
+    "readiness", "handle", "group", "mapping", "commands", "environment", "sandbox",
+    "providers.remote", "providers.local", "gathering",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -55,6 +55,7 @@ class Commands:
         stdin: bool = False,
         pty: bool | tuple[int, int] = False,
         limits: Limits | None = None,
+        usage_interval: float | None = None,
         mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> Opening[CommandHandle]:
@@ -82,6 +83,8 @@ class Commands:
             pty: Run it in a terminal of this many rows and columns, True for 24 and 80: stdin,
                 stdout and stderr are the terminal, its output comes as stdout.
             limits: What it may use, None for no limits.
+            usage_interval: Seconds between `Usage` events, 0.1 or more, sampled by the far side;
+                None for no such events. Our agent needs psutil for it (``hopx-async[serve]``).
             mask_secrets: Put stars in the place of every `Secret` of *env* and of ``sandbox.env``
                 in the output, before it is stored. Needs at least one; each has 6 bytes or more.
             process_id: An id of your own makes this get-or-create; None for a fresh one.
@@ -91,6 +94,7 @@ class Commands:
             Unsupported: If this far side cannot do what *limits* asks for.
             SpawnError: If the program or the directory is not there or cannot be run.
             ConflictError: If *process_id* exists with another spec.
+            Unsupported: If the far side cannot sample usage and *usage_interval* asks for it.
             AgentUnreachable: If nobody answered until the policy gave up.
             ClosedError: If the sandbox has been closed.
         """
@@ -107,6 +111,7 @@ class Commands:
             stdin=stdin,
             pty=pty,
             limits=limits,
+            usage_interval=usage_interval,
             mask_secrets=mask_secrets,
         )
         return Opening(self._start(spec, owned=process_id is None))
@@ -129,6 +134,7 @@ class Commands:
         stdin: bool = False,
         pty: bool | tuple[int, int] = False,
         limits: Limits | None = None,
+        usage_interval: float | None = None,
         mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> CommandResult:
@@ -154,6 +160,7 @@ class Commands:
             stdin: As for `start`; *input* implies it.
             pty: As for `start`.
             limits: As for `start`.
+            usage_interval: As for `start`; `run` itself looks at no such event.
             mask_secrets: As for `start`.
             process_id: As for `start`.
 
@@ -175,6 +182,7 @@ class Commands:
             stdin=stdin or typed is not None,
             pty=pty,
             limits=limits,
+            usage_interval=usage_interval,
             mask_secrets=mask_secrets,
             process_id=process_id,
         )

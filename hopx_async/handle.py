@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal as signals
 from types import TracebackType
 from typing import Self
@@ -11,9 +12,10 @@ import anyio
 
 from hopx_async.arguments import signal_name
 from hopx_async.client import AgentClient
-from hopx_async.errors import AgentUnreachable
-from hopx_async.model import CommandInfo, CommandRef, Exit, refuse
+from hopx_async.errors import AgentUnreachable, InvalidArgument
+from hopx_async.model import CommandInfo, CommandRef, Exit, Stream, refuse
 from hopx_async.protocol import lifecycle
+from hopx_async.readiness import OutputMatch, find_output, wait_for_port
 from hopx_async.reading import CommandReader
 from hopx_async.writing import StdinWriter, as_bytes
 
@@ -111,6 +113,72 @@ class CommandHandle(CommandReader):
         process_id = self.process_id
         answer = await self._client.call("resize", process_id=process_id, rows=rows, cols=cols)
         return bool(answer["delivered"])
+
+    # Readiness.
+
+    async def wait_for_output(
+        self,
+        pattern: str | re.Pattern[str],
+        *,
+        after: str | None = None,
+        stream: Stream | None = None,
+    ) -> OutputMatch:
+        """Wait until the command has printed something, and return what.
+
+        Looks at what was printed before, too. For a dialogue, go on with ``after=match.cursor``:
+        that is exactly behind the match. A pattern finds what is there: ``\\d+`` may find the
+        first digits of a number that is still being printed. It is looked for in the last
+        64 KiB or so, and never across a gap that retention left. Cancelling it is safe.
+
+        Args:
+            pattern: A regular expression; searched for, not matched from the beginning.
+            after: As for `events`: only look at what comes behind.
+            stream: Only look at ``"stdout"`` or ``"stderr"``, None for both in the order observed.
+
+        Raises:
+            NotReady: If the command ends first; with its last output.
+            InvalidArgument: If *pattern* or *stream* is nothing of the kind.
+            BadCursor: If *after* is no cursor of this command.
+            AgentUnreachable: If nobody answered until the policy gave up.
+            ClosedError: If the sandbox has been closed.
+        """
+        return await find_output(self, pattern, after=after, stream=stream)
+
+    async def wait_for_port(self, port: int) -> None:
+        """Wait until a process of the command listens on a TCP port, of whichever address.
+
+        The far side watches, and looks without connecting. A server that goes on behind
+        its leader's end counts. Cancelling it is safe.
+
+        Args:
+            port: From 1 to 65535.
+
+        Raises:
+            NotReady: If the command ends first; with its last output.
+            InvalidArgument: If *port* is no such number.
+            Unsupported: If this far side cannot tell.
+            AgentUnreachable: If nobody answered until the policy gave up.
+        """
+        await wait_for_port(self, port, None)
+
+    async def wait_for_http(self, path: str = "/", *, port: int) -> None:
+        """Wait until the command listens, and answers a GET with a status below 400.
+
+        The far side asks, on its loopback. Cancelling it is safe.
+
+        Args:
+            path: What to ask for, from ``/`` on.
+            port: As for `wait_for_port`.
+
+        Raises:
+            NotReady: If the command ends first; with its last output.
+            InvalidArgument: If *path* or *port* is nothing of the kind.
+            Unsupported: If this far side cannot tell.
+            AgentUnreachable: If nobody answered until the policy gave up.
+        """
+        if path is None:
+            raise InvalidArgument("path", "None", "a path from / on")
+        await wait_for_port(self, port, path)
 
     # Ending.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from hopx_async.secret import Secret, plain_env
 
 __all__ = [
     "TERMINAL_SIZE",
+    "CommandRef",
     "CommandSpec",
     "Limits",
     "StartOptions",
@@ -88,6 +90,7 @@ class CommandSpec:
         stdin: Whether input can be sent; its stdin is empty otherwise.
         pty: Rows and columns of the terminal that it runs in, None for none.
         limits: What it may use, None for no limits.
+        usage_interval: Seconds between `Usage` events, None for none.
         mask_secrets: Whether the secrets in *env* and the sandbox's own are masked in its output.
     """
 
@@ -105,6 +108,7 @@ class CommandSpec:
     stdin: bool = False
     pty: tuple[int, int] | None = None
     limits: Limits | None = None
+    usage_interval: float | None = None
     mask_secrets: bool = False
 
     @classmethod
@@ -123,6 +127,7 @@ class CommandSpec:
         stdin: bool = False,
         pty: bool | tuple[int, int] = False,
         limits: Limits | None = None,
+        usage_interval: float | None = None,
         mask_secrets: bool = False,
     ) -> CommandSpec:
         """Check the arguments of a start and return them as a value.
@@ -146,6 +151,7 @@ class CommandSpec:
             stdin=stdin if size is None or stdin is not False else True,
             pty=size,
             limits=limits,
+            usage_interval=usage_interval,
             mask_secrets=mask_secrets,
         )
         refuse(lifecycle.problem_with_spec(spec.to_dict()))
@@ -164,6 +170,36 @@ class CommandSpec:
         return value | {"env": env, "tags": dict(self.tags), "secrets": names}
 
 
+@attrs.frozen
+class CommandRef:
+    """Where a command is found again, from any process. Holds no token.
+
+    Attributes:
+        sandbox: The sandbox's id.
+        process_id: The command's id.
+    """
+
+    sandbox: str
+    process_id: str
+
+    def to_json(self) -> str:
+        """Return it as a JSON text."""
+        return json.dumps({"sandbox": self.sandbox, "process_id": self.process_id})
+
+    @classmethod
+    def from_json(cls, text: str) -> CommandRef:
+        """Return the ref that `to_json` printed.
+
+        Raises:
+            InvalidArgument: If the text is no such thing.
+        """
+        try:
+            value = json.loads(text)
+            return cls(str(value["sandbox"]), str(value["process_id"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidArgument("ref", repr(text)[:120], "JSON of a CommandRef") from error
+
+
 class StartOptions(TypedDict, total=False):
     """The keyword arguments of ``start``, where they are passed on."""
 
@@ -177,6 +213,7 @@ class StartOptions(TypedDict, total=False):
     stdin: bool
     pty: bool | tuple[int, int]
     limits: Limits | None
+    usage_interval: float | None
     mask_secrets: bool
     process_id: str | None
 

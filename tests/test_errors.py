@@ -60,6 +60,10 @@ EXAMPLES: list[tuple[HopxError, str]] = [
         "cmd_1 (make all) was lost: how it ended is not known",
     ),
     (
+        errors.NotReady("port 1 was open", errors.CommandFailed(EXIT, **FAILED)),
+        "before port 1 was open: cmd_1 (make all) exited with 3 after 1.0 s",
+    ),
+    (
         errors.OutputTooLarge("stdout", 10),
         "more than 10 bytes of stdout; raise max_bytes, or read it by events()",
     ),

@@ -51,6 +51,7 @@ def test_make_takes_the_arguments_of_a_start() -> None:
         "stdin": False,
         "pty": None,
         "limits": None,
+        "usage_interval": None,
         "mask_secrets": False,
         "secrets": [],
     }

@@ -56,6 +56,7 @@ class SpecView(msgspec.Struct, gc=False, frozen=True):
     name: str | None = None
     tags: dict[str, str] = {}
     keeper: int = 0
+    usage_interval: float | None = None
 
 
 class _ExitView(msgspec.Struct, gc=False, frozen=True):
@@ -268,6 +269,10 @@ class Board:
         if command is None:
             raise CommandNotFound(process_id)
         return command
+
+    def running(self) -> Iterator[Command]:
+        """Return the commands that have not ended."""
+        return (command for command in self._commands.values() if command.exit is None)
 
     def last(self, process_id: str) -> bytes | None:
         """Return the terminal record of a command if it is at hand."""

@@ -13,7 +13,9 @@ from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.inputs import Inputs
 from hopx_async.agent.keeper_link import Refusal
 from hopx_async.agent.keepers import Keepers
+from hopx_async.agent.readiness import wait_port
 from hopx_async.agent.starts import Starts
+from hopx_async.agent.usage import can_sample
 from hopx_async.errors import (
     AgentFault,
     HopxError,
@@ -22,7 +24,7 @@ from hopx_async.errors import (
     SurvivorsLeft,
 )
 from hopx_async.model import refuse
-from hopx_async.protocol import lifecycle, wire
+from hopx_async.protocol import lifecycle, ports, wire
 
 __all__ = ["Calls", "facts", "fault"]
 
@@ -73,6 +75,7 @@ class Calls:
             "kill": self._kill,
             "stdin": self._stdin,
             "resize": self._resize,
+            "wait_port": self._wait_port,
             "env_get": self._environment.get,
             "env_set": self._environment.set,
             "env_update": self._environment.update,
@@ -173,6 +176,15 @@ class Calls:
         _check_names(params, "process_id", "rows", "cols")
         return await self._inputs.resize(params)
 
+    async def _wait_port(self, params: _Params) -> _Params:
+        _check_names(params, "process_id", "port", "path")
+        port: Any = params.get("port")
+        path: Any = params.get("path")
+        refuse(ports.problem_with_port(port))
+        refuse(ports.problem_with_path(path))
+        command = self._board.require(params.get("process_id"))
+        return await wait_port(self._board, command, port, path)
+
     async def _hello(self, params: _Params) -> _Params:
         _check_names(params)
         return {**self.facts(), "sandbox_id": self._sandbox_id}
@@ -199,6 +211,8 @@ def facts() -> dict[str, Any]:
             "process_limit": False,
             "env": True,
             "mask_secrets": True,
+            "wait_port": True,
+            "usage": can_sample(),
         },
     }
 

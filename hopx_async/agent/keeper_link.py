@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -190,6 +190,10 @@ class KeeperLink:
     async def kill(self, process_id: str, grace: float) -> Answer:
         """End everything of a command: TERM, *grace* seconds, KILL, proof."""
         return await self._request(op="kill", id=process_id, grace=grace)
+
+    async def usage(self, process_id: str, figures: Mapping[str, Any]) -> Answer:
+        """Have a sample of what a command uses appended to its log, if it runs."""
+        return await self._request(op="usage", id=process_id, usage=figures)
 
     async def _request(self, **message: Any) -> Answer:
         async with self._free:

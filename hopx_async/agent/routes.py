@@ -63,6 +63,7 @@ class Routes:
                 web.post(one + "/kill", self._kill),
                 web.post(one + "/stdin", self._stdin),
                 web.post(one + "/resize", self._resize),
+                web.post(one + "/wait-port", self._wait_port),
                 web.get("/v1/env", self._env_get),
                 web.put("/v1/env", self._env_set),
                 web.patch("/v1/env", self._env_update),
@@ -120,6 +121,10 @@ class Routes:
     async def _resize(self, request: web.Request) -> web.Response:
         params = {**await _params(request), **request.match_info}
         return json_response(await self._calls.call("resize", params))
+
+    async def _wait_port(self, request: web.Request) -> web.Response:
+        params = {**await _params(request), **request.match_info}
+        return json_response(await self._calls.call("wait_port", params))
 
     async def _env_get(self, request: web.Request) -> web.Response:
         return json_response(await self._calls.call("env_get", {}))

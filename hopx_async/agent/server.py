@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from hopx_async.agent.board import Board
+from hopx_async.agent.board import Board, Command
 from hopx_async.agent.calls import Calls
 from hopx_async.agent.config import Config
 from hopx_async.agent.dialect.routes import Dialect
@@ -38,6 +38,7 @@ from hopx_async.agent.root_link import RootLink
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
 from hopx_async.agent.tokens import verifier
+from hopx_async.agent.usage import Sampler
 from hopx_async.protocol import wire
 
 __all__ = ["Agent", "Config", "main"]
@@ -87,10 +88,12 @@ class Agent:
         self.keepers.know(config.keepers)
         self._logs = Logs(state_dir / "logs", self._board, lambda fetched: self._ring((fetched,)))
         self._environment = SandboxEnvironment(state_dir)
+        self._sampler = Sampler(self._tell_usage)
         self._starts = Starts(
             self._board,
             self.keepers,
             self._environment,
+            self._sampler,
             state_dir=state_dir,
             secret=bytes.fromhex(config.secret),
             workspace=config.workspace,
@@ -134,6 +137,8 @@ class Agent:
         )
         await asyncio.shield(self.keepers.ready)
         await asyncio.to_thread(self._environment.load)
+        for command in self._board.running():
+            self._sampler.watch(command)
         self.ready = True
 
     async def aclose(self) -> None:
@@ -145,6 +150,7 @@ class Agent:
         await self._dialect.aclose()
         await self._runner.cleanup()
         await self._starts.aclose()
+        await self._sampler.aclose()
         await self._environment.aclose()
         await self.keepers.aclose()
         self._logs.close()
@@ -185,6 +191,9 @@ class Agent:
         for process_id in process_ids:
             self._logs.forget_freed(process_id)
         self._ring(process_ids)
+
+    async def _tell_usage(self, command: Command, figures: dict[str, Any]) -> None:
+        await self.keepers.ask(command, lambda keeper: keeper.usage(command.process_id, figures))
 
     def _ring(self, process_ids: Collection[str]) -> None:
         self._connections.news(process_ids)

@@ -17,6 +17,7 @@ from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keeper_link import Answer, KeeperGone, KeeperLink, Refusal, spawn_error
 from hopx_async.agent.keepers import MAX_LIVE, Keepers
 from hopx_async.agent.loading import read_log
+from hopx_async.agent.usage import Sampler
 from hopx_async.errors import AgentFault, ConflictError, RateLimited, Unsupported
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle
@@ -51,6 +52,7 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
     timeout, idle_timeout = params.get("timeout"), params.get("idle_timeout")
     pty = params.get("pty")
     limits = params.get("limits") or {}
+    interval = params.get("usage_interval")
     masked = params.get("mask_secrets", False)
     return {
         "process_id": params["process_id"],
@@ -65,6 +67,7 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         "stdin": params.get("stdin", False) or pty is not None,
         "pty": pty,
         "limits": {name: limits[name] for name in limits if limits[name] is not None} or None,
+        "usage_interval": None if interval is None else float(interval),
         "mask_secrets": masked,
         "secrets": sorted({*(params.get("secrets") or ())}) if masked else [],
     }
@@ -90,6 +93,7 @@ class Starts:
         board: The commands that are known.
         keepers: Start the others.
         environment: The sandbox's own variables, between *base_env* and a command's own.
+        sampler: Is told of commands whose usage is to be sampled.
         state_dir: Where logs are read when an id is claimed and unknown.
         secret: Key of the digests.
         workspace: Absolute path that a relative ``working_dir`` is relative to.
@@ -101,6 +105,7 @@ class Starts:
         board: Board,
         keepers: Keepers,
         environment: SandboxEnvironment,
+        sampler: Sampler,
         *,
         state_dir: Path,
         secret: bytes,
@@ -110,6 +115,7 @@ class Starts:
         self._board = board
         self._keepers = keepers
         self._sandbox_env = environment
+        self._sampler = sampler
         self._state_dir = state_dir
         self._secret = secret
         self._workspace = Path(workspace)
@@ -155,14 +161,16 @@ class Starts:
 
     def _done(self, process_id: str, task: asyncio.Task[Command]) -> None:
         del self._under_way[process_id]
-        if not task.cancelled():
-            task.exception()  # was told to those who asked; nobody may be left
+        # An exception was told to those who asked; nobody may be left.
+        if not task.cancelled() and task.exception() is None:
+            self._sampler.watch(task.result())
 
     async def _start(self, spec: dict[str, Any], digest: str) -> Command:
         process_id = spec["process_id"]
         public = _public_spec(spec, digest)
         working_dir = str(self._workspace / (spec["working_dir"] or ""))
         env = self._environment(spec)
+        self._sampler.check(spec["usage_interval"])
         mask = self._sandbox_env.variables.to_mask(spec)
         while True:
             async with self._keepers.place() as keeper:

@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["id_of", "problem_with_request"]
+__all__ = ["USAGE_KEYS", "id_of", "problem_with_request"]
+
+#: What a sample of usage has.
+USAGE_KEYS = frozenset({"cpu_seconds", "rss_bytes", "read_bytes", "write_bytes"})
+_MAY_BE_UNKNOWN = frozenset({"read_bytes", "write_bytes"})
+_MAX_FIGURE = 2**63
 
 _SPEC_KEYS = (
     *("process_id", "command", "working_dir", "timeout", "name", "tags", "merge_stderr"),
     *("idle_timeout", "stdin", "pty", "limits"),
-    "mask_secrets",
+    *("usage_interval", "mask_secrets"),
 )
 _PUBLIC_KEYS = frozenset({*_SPEC_KEYS, "env_names", "spec_digest", "created_at"})
 _MAX_SIGNAL_ID = 128
@@ -122,6 +127,18 @@ def _problem_with_stdin(message: dict[str, Any]) -> Problem | None:
     return None
 
 
+def _problem_with_usage(usage: object) -> Problem | None:
+    if not isinstance(usage, dict) or set(usage) != USAGE_KEYS:
+        return Problem("usage", usage, f"it has {' '.join(sorted(USAGE_KEYS))}")
+    figures: dict[str, Any] = usage
+    for name, value in figures.items():
+        kinds = (int, float) if name == "cpu_seconds" else (int,)
+        known = type(value) in kinds and 0 <= value < _MAX_FIGURE
+        if not known and (value is not None or name not in _MAY_BE_UNKNOWN):
+            return Problem(name, value, "a figure is a number, 0 or more")
+    return None
+
+
 def _encodable(text: str) -> bool:
     try:
         text.encode()
@@ -147,4 +164,5 @@ _LOOKS: dict[str, Callable[[dict[str, Any]], Problem | None]] = {
     "resize": lambda message: problem_with_size("size", message.get("size")),
     "signal": _problem_with_signal,
     "stdin": _problem_with_stdin,
+    "usage": lambda message: _problem_with_usage(message.get("usage")),
 }

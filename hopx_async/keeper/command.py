@@ -152,6 +152,13 @@ class Command:
             self._pause()
         self.host.changed(self)
 
+    def sample(self, usage: bytes) -> bool:
+        """Append a sample of what it uses, unless it has ended or there is no room at once."""
+        if self.dead or self.paused or not self.log.offer(records.USAGE, usage):
+            return False
+        self.host.changed(self)
+        return True
+
     def pipe_ended(self, pipe: Pipe) -> None:
         """Take note that nobody holds the other end any more."""
         self._pipes.remove(pipe)

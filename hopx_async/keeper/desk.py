@@ -114,6 +114,8 @@ class Desk:
             self._stdin(message)
         elif op == "resize":
             self._resize(message)
+        elif op == "usage":
+            self._usage(message)
         else:
             self._kill(message)
 
@@ -171,6 +173,11 @@ class Desk:
         else:
             done = command.resize(*message["size"])
             self._reply(message["rid"], f'{{"delivered":{compact(done)}}}')
+
+    def _usage(self, message: Message) -> None:
+        command = self._keeper.commands.get(message["id"])
+        told = command is not None and command.sample(compact(message["usage"]).encode("ascii"))
+        self._reply(message["rid"], f'{{"delivered":{compact(told)}}}')
 
     def _kill(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])

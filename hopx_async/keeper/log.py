@@ -19,6 +19,8 @@ _OVERHEAD = 64
 # A segment with less room than this is full.
 _LEAST_DATA = 4096
 _PAD = bytes([records.PAD])
+# A tail is not looked for farther back than about this.
+_TAIL_BLOCKS = 64
 
 
 class DiskFullError(Exception):
@@ -118,6 +120,18 @@ class Log:
         self.state = state
         return record
 
+    def offer(self, kind: int, payload: bytes) -> bool:
+        """Append a record that may as well be missing; return whether there was room for it.
+
+        It never waits for room, and takes none of the reserve's.
+
+        Raises:
+            LifecycleError: If it cannot follow what is there.
+        """
+        lifecycle.advance(self.state, kind)
+        record = records.encode(kind, time.time(), payload)
+        return not self._pending and self._make_room(len(record)) and self._place(record)
+
     def append_data(self, kind: int, data: memoryview) -> None:
         """Append output of one stream; *data* may be reused afterwards.
 
@@ -169,18 +183,29 @@ class Log:
         """Return the last *limit* bytes of both streams in the order they came."""
         if not self.output_bytes:
             return []
-        start = max(self.spec_end, (self.end // records.BLOCK - 1) * records.BLOCK)
+        first = self.spec_end
         if len(self.segments) > 1 and self._head_end != self.segments[1]:
             # What stood between the head and the next segment has been freed.
-            start = max(start, self.segments[1])
+            first = self.segments[1]
+        blocks = 1
+        while True:
+            start = max(first, (self.end // records.BLOCK - blocks) * records.BLOCK)
+            found = self._data_from(start)
+            size = sum(len(data) for _, data in found)
+            if size >= min(limit, self.output_bytes) or start == first or blocks >= _TAIL_BLOCKS:
+                return _last(found, limit)
+            # Samples of usage may have filled what comes behind the output.
+            blocks *= 8
+
+    def _data_from(self, start: int) -> list[tuple[int, bytes]]:
         reader = records.RecordReader(start)
+        found: list[tuple[int, bytes]] = []
         for piece in self._read(start):
             reader.feed(piece)
-        found: list[tuple[int, bytes]] = []
         while (record := reader.read()) is not None:
             if record.kind in records.DATA_KINDS:
                 found.append((record.kind, record.data))
-        return _last(found, limit)
+        return found
 
     # Writing.
 
@@ -192,11 +217,14 @@ class Log:
         while True:
             if not self._make_room(len(record)):
                 return False
-            pad = records.pad_before(self.end, len(record))
-            if self._write([pad, record] if pad else [record], len(pad) + len(record)):
+            if self._place(record):
                 return True
             if not self._store.release():
                 return False
+
+    def _place(self, record: bytes) -> bool:
+        pad = records.pad_before(self.end, len(record))
+        return self._write([pad, record] if pad else [record], len(pad) + len(record))
 
     def _write_data(self, kind: int, at: float, data: memoryview) -> int:
         """Write as much as there is room for; return how many bytes that was."""

@@ -28,6 +28,7 @@ __all__ = [
     "GRACE",
     "HIDDEN",
     "ID_RULE",
+    "LEAST_INTERVAL",
     "MAX_SECRETS",
     "MAX_SECRET_BYTES",
     "MAX_TEXT_BYTES",
@@ -86,6 +87,9 @@ MAX_SECRET_BYTES = 8 * 1024
 #: Output is searched for each of them.
 MAX_SECRETS = 64
 
+#: Seconds between samples of what a command uses, at least: each looks at all processes.
+LEAST_INTERVAL = 0.1
+
 REASONS = (
     "exited",
     "signaled",
@@ -113,7 +117,7 @@ _SPEC_KEYS = frozenset(
     (
         *("idle_timeout", "stdin", "pty", "limits"),
         *("process_id", "command", "env", "working_dir", "timeout", "name", "tags"),
-        *("merge_stderr", "mask_secrets", "secrets"),
+        *("merge_stderr", "usage_interval", "mask_secrets", "secrets"),
     )
 )
 #: The most bytes of stdin in one call, and the most that wait for a command to read them.
@@ -204,6 +208,7 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
         or _problem_with_flag("stdin", spec.get("stdin", False))
         or (None if spec.get("pty") is None else problem_with_size("pty", spec["pty"]))
         or problem_with_limits(spec.get("limits"))
+        or _problem_with_interval(spec.get("usage_interval"))
         or _problem_with_masking(spec)
     )
 
@@ -290,6 +295,13 @@ def _problem_with_timeout(parameter: str, timeout: object) -> Problem | None:
     if timeout is None or (_is_number(timeout) and timeout > 0):  # type: ignore[operator]
         return None
     return Problem(parameter, timeout, "a number of seconds above 0, or None for no limit")
+
+
+def _problem_with_interval(interval: object) -> Problem | None:
+    if interval is None or (_is_number(interval) and interval >= LEAST_INTERVAL):  # type: ignore[operator]
+        return None
+    rule = f"a number of seconds, {LEAST_INTERVAL} or more, or None for no samples"
+    return Problem("usage_interval", interval, rule)
 
 
 def _problem_with_labels(name: object, tags: object) -> Problem | None:

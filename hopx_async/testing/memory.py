@@ -37,6 +37,8 @@ _CAPABILITIES = Capabilities(
     pty=True,
     env=True,
     mask_secrets=True,
+    wait_port=True,
+    usage=True,
 )
 
 

@@ -16,15 +16,15 @@ from hopx_async.errors import (
     CommandNotFound,
     ConflictError,
     SpawnError,
-    Unsupported,
 )
 from hopx_async.keeper.mask import Masks
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.variables import Variables
 from hopx_async.testing.memory_idle import MemoryIdle
-from hopx_async.testing.memory_input import MemoryInput
+from hopx_async.testing.memory_input import Interactive
 from hopx_async.testing.memory_log import MemoryLogs
+from hopx_async.testing.memory_ports import MemoryPorts
 
 __all__ = ["MemoryCommands", "Script", "ScriptedCommand"]
 
@@ -33,18 +33,19 @@ _PAGE = 100
 _HARMLESS = frozenset({"SIGCONT", "SIGWINCH"})
 
 
-class ScriptedCommand:
+class ScriptedCommand(Interactive):
     """A command in a memory sandbox, as its script sees it.
 
     Attributes:
         process_id: Its id.
         pid: A number, unique in the sandbox.
         spec: The full spec of its start, ``env`` included.
-        input: What is sent to it; `read_stdin` and `read_line` read it.
+        ports: The ports it listens on.
         env: The variables it runs with: those of ``sandbox.env`` at its start, and its own.
     """
 
     def __init__(self, spec: dict[str, Any], pid: int, owner: MemoryCommands) -> None:
+        super().__init__(spec)
         self.process_id: str = spec["process_id"]
         self.pid = pid
         self.spec = spec
@@ -57,14 +58,13 @@ class ScriptedCommand:
         self._cause: str | None = None
         self._signal: str | None = None
         self._signal_ids: set[str] = set()
-        self._awaited: dict[str, anyio.Event] = {}
         self._tail: list[tuple[str, bytes]] = []
         self._began = anyio.current_time()
         self._idle = MemoryIdle(spec.get("idle_timeout"))
-        self.input = MemoryInput(spec)
         self.started_at: float | None = None
         self.exit: dict[str, Any] | None = None
         self.ended = anyio.Event()
+        self.ports = MemoryPorts()
 
     async def stdout(self, data: bytes) -> None:
         """Write to stdout."""
@@ -77,23 +77,29 @@ class ScriptedCommand:
             records.STDOUT if merged else records.STDERR, "stdout" if merged else "stderr", data
         )
 
-    async def read_stdin(self, size: int = lifecycle.STDIN_BYTES) -> bytes:
-        """Wait for what is sent: 1 to *size* bytes, ``b""`` at the end or without stdin."""
-        return await self.input.read(size)
+    def listen(self, port: int, paths: Mapping[str, int] | None = None) -> None:
+        """Listen on a port, as ``wait_for_port`` sees it.
 
-    async def read_line(self) -> bytes:
-        """Wait for a line that is sent, with its newline; less at the end of the input."""
-        return await self.input.read_line()
+        Args:
+            port: Its number.
+            paths: What ``wait_for_http`` is answered: a status for each path; others: 404.
+        """
+        self.ports.open(port, paths or {})
 
-    @property
-    def terminal_size(self) -> tuple[int, int] | None:
-        """Rows and columns of its terminal by now, None without one."""
-        return self.input.size
-
-    async def signalled(self, name: str) -> None:
-        """Wait for a signal such as ``"SIGUSR1"``; from then on it does not end the script."""
-        event = self._awaited.setdefault(name, anyio.Event())
-        await event.wait()
+    async def usage(
+        self,
+        *,
+        cpu_seconds: float = 0.0,
+        rss_bytes: int = 0,
+        read_bytes: int | None = 0,
+        write_bytes: int | None = 0,
+    ) -> None:
+        """Be sampled with these figures; nothing happens unless the start asked for samples."""
+        if self.exit is None and self.spec.get("usage_interval") is not None:
+            figures: dict[str, Any] = {"cpu_seconds": cpu_seconds, "rss_bytes": rss_bytes}
+            figures |= {"read_bytes": read_bytes, "write_bytes": write_bytes}
+            self._owner.append(self.process_id, records.USAGE, figures)
+        await anyio.lowlevel.checkpoint()
 
     async def _write(self, kind: int, stream: str, data: bytes) -> None:
         if self._masks is not None:
@@ -134,9 +140,7 @@ class ScriptedCommand:
         if self.exit is not None:
             return False
         if signal_id not in self._signal_ids:
-            if name in self._awaited:
-                self._awaited[name].set()
-            elif name not in _HARMLESS:
+            if not self.caught(name) and name not in _HARMLESS:
                 self.end_by(cause, name)
         self._signal_ids.add(signal_id)
         return True
@@ -180,6 +184,7 @@ class ScriptedCommand:
         self._owner.append(self.process_id, records.EXITED, {**self.exit, **tail})
         self.input.close()
         self.ended.set()
+        self.ports.close()
 
     def _encoded_tail(self) -> list[list[str]]:
         room = lifecycle.TAIL_BYTES
@@ -277,6 +282,8 @@ class MemoryCommands:
             command.end_by("killed", "SIGTERM")
             await command.ended.wait()
             return {"exit": command.exit, "survivors": [], "means": "ancestry"}
+        if method == "wait_port":
+            return await command.ports.wait(params["port"], params["path"])
         return await command.input.call(method, params)
 
     async def stop(self) -> None:
@@ -288,8 +295,6 @@ class MemoryCommands:
 
     def _start(self, spec: dict[str, Any]) -> dict[str, Any]:
         refuse(lifecycle.problem_with_spec(spec))
-        if spec.get("limits"):
-            raise Unsupported("a script in memory has nothing that could be limited")
         known = self._commands.get(spec["process_id"])
         if known is not None:
             if known.spec != spec:

@@ -11,7 +11,7 @@ import anyio.lowlevel
 from hopx_async.errors import InvalidArgument, StdinClosed, Unsupported
 from hopx_async.protocol import lifecycle
 
-__all__ = ["MemoryInput"]
+__all__ = ["Interactive", "MemoryInput"]
 
 _END_OF_TRANSMISSION = b"\x04"
 
@@ -112,3 +112,40 @@ class MemoryInput:
     def _ring(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+class Interactive:
+    """What a script may be sent.
+
+    Attributes:
+        input: What was sent to it; `read_stdin` and `read_line` read it.
+    """
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        if spec.get("limits"):
+            raise Unsupported("a script in memory has nothing that could be limited")
+        self.input = MemoryInput(spec)
+        self._awaited: dict[str, anyio.Event] = {}
+
+    @property
+    def terminal_size(self) -> tuple[int, int] | None:
+        """Rows and columns of its terminal by now, None without one."""
+        return self.input.size
+
+    async def read_stdin(self, size: int = lifecycle.STDIN_BYTES) -> bytes:
+        """Wait for what is sent: 1 to *size* bytes, ``b""`` at the end or without stdin."""
+        return await self.input.read(size)
+
+    async def read_line(self) -> bytes:
+        """Wait for a line that is sent, with its newline; less at the end of the input."""
+        return await self.input.read_line()
+
+    async def signalled(self, name: str) -> None:
+        """Wait for a signal such as ``"SIGUSR1"``; from then on it does not end the script."""
+        await self._awaited.setdefault(name, anyio.Event()).wait()
+
+    def caught(self, name: str) -> bool:
+        """Take a signal, if the script waits or waited for it; return whether it did."""
+        if name in self._awaited:
+            self._awaited[name].set()
+        return name in self._awaited

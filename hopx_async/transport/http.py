@@ -207,6 +207,10 @@ def _route(
 def _other_route(
     method: str, params: dict[str, Any]
 ) -> tuple[str, str, dict[str, Any] | None, list[tuple[str, str]]]:
+    if method == "wait_port":
+        command = "/v1/commands/" + quote(str(params["process_id"]), safe="")
+        body = {"port": params["port"], "path": params["path"]}
+        return "POST", f"{command}/wait-port", body, []
     if method == "env_delete":
         return "DELETE", "/v1/env", None, [("name", params["name"])]
     if method in _ENV_VERBS:

@@ -44,7 +44,7 @@ def test_a_spec_is_made_whole() -> None:
         {
             "merge_stderr": False, "timeout": 60.0, "tags": {}, "name": None, "env": None,
             "working_dir": None, "command": "x", "process_id": "a",
-            "mask_secrets": False, "secrets": [],
+            "mask_secrets": False, "secrets": [], "usage_interval": None,
         }
     )  # fmt: skip
 
@@ -65,6 +65,7 @@ def test_a_spec_is_made_whole() -> None:
         {"tags": {"a": ""}},
         {"merge_stderr": True},
         {"mask_secrets": True},
+        {"usage_interval": 1},
     ],
 )
 def test_every_part_counts(changes: dict[str, Any]) -> None:

@@ -270,3 +270,34 @@ def test_tail_spans_segments_and_gaps(open_store: Callable[..., Store]) -> None:
 def test_tail_of_a_silent_command_is_empty(open_store: Callable[..., Store]) -> None:
     """tail of a command without output opens nothing and is empty."""
     assert _begin(open_store()).tail() == []
+
+
+def test_tail_is_found_behind_samples(open_store: Callable[..., Store]) -> None:
+    """Samples of usage that fill blocks behind the last output do not hide it."""
+    log = _begin(open_store())
+    log.append_data(STDOUT, memoryview(b"the last words"))
+    while log.end < 5 * BLOCK:
+        assert log.offer(records.USAGE, b"x" * 4000)
+
+    assert log.tail() == [("stdout", b"the last words")]
+
+
+def test_what_may_be_missing_waits_for_nothing(
+    open_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An offered record is dropped on a full disk, takes no reserve, and leaves no trace."""
+    store = open_store()
+    log = _begin(store)
+    disk = _FullDisk(monkeypatch, 10)
+
+    assert not log.offer(records.USAGE, b"{}")
+    assert not log.stuck
+    assert store._reserved
+    disk.room = 1000
+    assert log.offer(records.USAGE, b"{}")
+    log.append(EXITED, b"{}")
+    assert not log.stuck
+    with pytest.raises(lifecycle.LifecycleError):
+        log.offer(records.USAGE, b"{}")
+    kinds = [records.KIND_NAMES[record.kind] for record in read_log(tmp_path, "a")]
+    assert kinds == ["Base", "Spec", "Started", "Usage", "Exited"]

@@ -41,7 +41,7 @@ MAX_LINES = 350
 #: lives where its longest name stands: those that a keeper loads are the ground itself.
 FLOORS: list[list[set[str]]] = [
     [{"protocol.lifecycle", "protocol.problems", "protocol.records"}],
-    [{"errors", "model", "secret", "spec"}],
+    [{"errors", "hopx_error", "model", "secret", "spec"}],
     [{"protocol"}],
     [{"transport"}, {"keeper"}, {"agent"}, {"control"}],
     [

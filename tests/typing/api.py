@@ -17,6 +17,7 @@ __all__ = [
     "handles",
     "kit",
     "many",
+    "readiness",
     "scopes",
     "script",
     "starting",
@@ -58,6 +59,7 @@ async def starting(commands: hopx.Commands) -> None:
     secret: Mapping[str, hopx.Secret] = {"KEY": hopx.Secret("geheim")}
     assert_type(secret["KEY"].reveal(), str)
     assert_type(await commands.start(argv, env=secret, mask_secrets=True), hopx.CommandHandle)
+    assert_type(await commands.run(argv, usage_interval=1), hopx.CommandResult)
     assert_type(commands.start("true"), hopx.Opening[hopx.CommandHandle])
     assert_type(await commands.start(argv, env=env, timeout=1), hopx.CommandHandle)
     assert_type(await commands.start(("a",), working_dir=Path()), hopx.CommandHandle)
@@ -122,6 +124,8 @@ async def events(handle: hopx.CommandHandle) -> None:
                 assert_type(fate, hopx.Exit)
             case hopx.Truncated(stdout_bytes=lost):
                 assert_type(lost, int)
+            case hopx.Usage(cpu_seconds=seconds, rss_bytes=resident, read_bytes=read):
+                assert_type((seconds, resident, read), tuple[float, int, int | None])
             case _:
                 pass
     async with handle.events() as stream:
@@ -169,6 +173,17 @@ async def scopes(commands: hopx.Commands) -> None:
         assert_type((item, result), tuple[str, hopx.CommandResult])
 
 
+async def readiness(handle: hopx.CommandHandle) -> None:
+    """Readiness gives a match, or nothing."""
+    match = await handle.wait_for_output("x", after=hopx.END, stream="stdout")
+    assert_type(match, hopx.OutputMatch)
+    assert_type((match.text, match.before, match.cursor), tuple[str, str, str])
+    assert_type(match.groups, tuple[str | None, ...])
+    assert_type(await handle.wait_for_port(80), None)
+    assert_type(await handle.wait_for_http("/health", port=80), None)
+    await handle.wait_for_http("/health")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
 async def kit() -> None:
     """The test-kit is typed as well."""
     async with FaultProxy("http://127.0.0.1:1") as proxy:
@@ -190,7 +205,7 @@ def values(fate: hopx.Exit, result: hopx.CommandResult, info: hopx.CommandInfo) 
     assert_type(fate.reason, hopx.EndReason)
     assert_type(fate.status, hopx.Status)
     assert_type(fate.ok, bool)
-    assert_type(fate.usage, hopx.Usage | None)
+    assert_type(fate.usage, hopx.Totals | None)
     assert_type(result.stdout, str)
     assert_type(result.stdout_bytes, bytes)
     assert_type(result.exit, hopx.Exit)
