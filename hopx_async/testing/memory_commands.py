@@ -139,9 +139,9 @@ class ScriptedCommand(Interactive):
         """Deliver a signal once; return whether the command was there to get it."""
         if self.exit is not None:
             return False
-        if signal_id not in self._signal_ids:
-            if not self.caught(name) and name not in _HARMLESS:
-                self.end_by(cause, name)
+        again = signal_id in self._signal_ids
+        if not again and not self.caught(name) and name not in _HARMLESS:
+            self.end_by(cause, name)
         self._signal_ids.add(signal_id)
         return True
 
