@@ -28,6 +28,8 @@ class Config(msgspec.Struct, frozen=True):
         allow_hosts: Further hosts that are served.
         isolation: What surrounds it: ``none`` or ``namespace``.
         internet_access: Whether it has the host's network.
+        proof: By which means a kill is proven.
+        process_limit: Whether a command's processes can be limited in number.
         token_secret: Key of the control plane's tokens, as hex; None if none are taken.
     """
 
@@ -44,9 +46,12 @@ class Config(msgspec.Struct, frozen=True):
     allow_hosts: list[str] = []
     isolation: str = "none"
     internet_access: bool = True
+    proof: str = "ancestry"
+    process_limit: bool = False
     token_secret: str | None = None
 
     @property
     def place(self) -> dict[str, Any]:
         """What its capabilities say of where it runs."""
-        return {"isolation": self.isolation, "internet_access": self.internet_access}
+        names = ("isolation", "internet_access", "proof", "process_limit")
+        return {name: getattr(self, name) for name in names}

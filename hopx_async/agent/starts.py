@@ -45,10 +45,8 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         InvalidArgument: If something in it breaks a rule.
-        Unsupported: If this agent cannot do it.
     """
     refuse(lifecycle.problem_with_spec(params))
-    _refuse_unsupported(params)
     timeout, idle_timeout = params.get("timeout"), params.get("idle_timeout")
     pty = params.get("pty")
     limits = params.get("limits") or {}
@@ -73,11 +71,6 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _refuse_unsupported(params: dict[str, Any]) -> None:
-    if (params.get("limits") or {}).get("processes") is not None:
-        raise Unsupported("limits.processes: this agent has no cgroup to count processes by")
-
-
 def digest_of(spec: Mapping[str, Any], secret: bytes) -> str:
     """Return what tells two full specs apart without telling what is in them."""
     return hmac.digest(secret, _canonical.encode(spec), "sha256").hex()
@@ -98,6 +91,7 @@ class Starts:
         secret: Key of the digests.
         workspace: Absolute path that a relative ``working_dir`` is relative to.
         base_env: Environment that a command's own is added to.
+        process_limit: Whether the number of a command's processes can be limited.
     """
 
     def __init__(
@@ -111,6 +105,7 @@ class Starts:
         secret: bytes,
         workspace: str,
         base_env: Mapping[str, str],
+        process_limit: bool = False,
     ) -> None:
         self._board = board
         self._keepers = keepers
@@ -120,6 +115,7 @@ class Starts:
         self._secret = secret
         self._workspace = Path(workspace)
         self._base_env = dict(base_env)
+        self._process_limit = process_limit
         self._under_way: dict[str, tuple[str, asyncio.Task[Command]]] = {}
 
     async def start(self, params: dict[str, Any]) -> tuple[Command, bool]:
@@ -129,12 +125,15 @@ class Starts:
 
         Raises:
             InvalidArgument: If the spec breaks a rule.
+            Unsupported: If it asks for a limit that cannot be set here.
             ConflictError: If the id exists with another spec.
             SpawnError: If it could not be started, now or when it was asked for before.
             RateLimited: If too many commands run.
             AgentFault: If there is no room on the disk, or the sandbox is being stopped.
         """
         spec = normal_spec(params)
+        if not self._process_limit and "processes" in (spec["limits"] or {}):
+            raise Unsupported("limits.processes: this agent has no cgroup to count processes by")
         process_id = spec["process_id"]
         digest = digest_of(spec, self._secret)
         known = self._board.get(process_id)

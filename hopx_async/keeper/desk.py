@@ -143,6 +143,8 @@ class Desk:
             self._refuse(message["rid"], "command_ended", f"{message['id']} has ended")
             return
         number = getattr(signal, message["name"])
+        if number == signal.SIGKILL:
+            self._keeper.groups.asked_to_die(command.process_id)
         delivered = command.signal(message["signal_id"], number, message.get("cause"))
         self._reply(message["rid"], f'{{"delivered":{compact(delivered)}}}')
 
@@ -183,9 +185,10 @@ class Desk:
         command = self._keeper.commands.get(message["id"])
         if command is not None:
             command.blame("killed")
+        means = self._keeper.groups.means(message["id"])
 
         def done(left: list[tuple[int, str]]) -> None:
-            self._reply(message["rid"], compact({"survivors": left, "means": "ancestry"}))
+            self._reply(message["rid"], compact({"survivors": left, "means": means}))
 
         self._keeper.killer.kill(message["id"], message["grace"], done)
 
@@ -217,16 +220,17 @@ class Desk:
             self._spawn_failed(rid, log, spec, error.errno or 0, "pipe")
             return
         try:
-            spawned = self._keeper.spawner.spawn(
-                log.process_id,
-                arguments_of(public["command"]),
-                message["env"],
-                message["working_dir"],
-                plumbing.outputs,
-                stdin=plumbing.stdin,
-                terminal=plumbing.terminal,
-                limits=public.get("limits"),
-            )
+            with self._keeper.groups.around(log.process_id, public):
+                spawned = self._keeper.spawner.spawn(
+                    log.process_id,
+                    arguments_of(public["command"]),
+                    message["env"],
+                    message["working_dir"],
+                    plumbing.outputs,
+                    stdin=plumbing.stdin,
+                    terminal=plumbing.terminal,
+                    limits=public.get("limits"),
+                )
         except (SpawnFailedError, OSError) as error:
             plumbing.close_ours()
             named = error.filename if isinstance(error, SpawnFailedError) else "spawn"

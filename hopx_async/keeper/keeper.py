@@ -13,9 +13,11 @@ import socket
 import sys
 
 from hopx_async.keeper import proc
+from hopx_async.keeper.cgroup import find_places
 from hopx_async.keeper.channel import Channel
 from hopx_async.keeper.command import Command
 from hopx_async.keeper.desk import Desk
+from hopx_async.keeper.groups import Groups
 from hopx_async.keeper.index import Index, end_line
 from hopx_async.keeper.kill import Killer
 from hopx_async.keeper.loop import Loop
@@ -76,8 +78,14 @@ class Keeper:
         self.stopping = False
         self._all_gone = False
         self._scanner = Scanner(nonce, outer, os.getpid(), {os.getpid()})
+        self.groups = Groups(find_places(), f"hopx-{nonce}.{self.number}")
         self.killer = Killer(
-            loop, self._ask_root, self._scanner.scan, self.commands, self.orphans.known
+            loop,
+            self._ask_root,
+            self._scanner.scan,
+            self.commands,
+            self._known,
+            slay=self.groups.slay,
         )
         loop.catch({signal.SIGCHLD: self._reap, signal.SIGTERM: self._stop})
         self._root: Channel | None = Channel(sock, loop, self._from_root, self._root_gone)
@@ -124,6 +132,7 @@ class Keeper:
         """Let go of *command*, whose log is complete."""
         del self.commands[command.process_id]
         self.orphans.forget(command.spawned.pid, command.spawned.mark)
+        self.groups.ended(command.process_id)
         size = len(command.terminal)
         self.index.add(end_line(command.process_id, command.log.end, size, command.outcome))
         self.changed(command)
@@ -134,6 +143,9 @@ class Keeper:
         for command in [command for command in self._stuck if not command.log.stuck]:
             self._stuck.discard(command)
             command.resume()
+
+    def _known(self, process_id: str) -> list[tuple[int, int]]:
+        return self.orphans.known(process_id) + self.groups.known(process_id)
 
     def _reap(self) -> None:
         self.orphans.changed()
@@ -152,7 +164,9 @@ class Keeper:
                 dead.append((command, status, usage))
         # All first: an orphan of one of them is none before its leader is known to be dead.
         for command, status, usage in dead:
+            self.groups.explain(command, status)
             command.died(status, usage)
+        self.groups.tidy()
 
     # The root.
 
@@ -217,6 +231,7 @@ class Keeper:
         return self._all_gone and not any(command.dead for command in self.commands.values())
 
     def _farewell(self) -> None:
+        self.groups.close()
         self._to_root({"op": "stopped"})
         late: list[bool] = []
         self.loop.call_later(_FAREWELL, lambda: late.append(True))

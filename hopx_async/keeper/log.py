@@ -6,6 +6,7 @@ import os
 import time
 
 from hopx_async.keeper import store as stores
+from hopx_async.keeper.tail import tail_of
 from hopx_async.protocol import lifecycle, records
 
 TYPE_CHECKING = False
@@ -19,8 +20,6 @@ _OVERHEAD = 64
 # A segment with less room than this is full.
 _LEAST_DATA = 4096
 _PAD = bytes([records.PAD])
-# A tail is not looked for farther back than about this.
-_TAIL_BLOCKS = 64
 
 
 class DiskFullError(Exception):
@@ -181,31 +180,15 @@ class Log:
 
     def tail(self, limit: int = lifecycle.TAIL_BYTES) -> list[tuple[str, bytes]]:
         """Return the last *limit* bytes of both streams in the order they came."""
-        if not self.output_bytes:
-            return []
-        first = self.spec_end
+        return tail_of(self, limit) if self.output_bytes else []
+
+    @property
+    def readable_from(self) -> int:
+        """The log offset from which on everything is there, records at each block's start."""
         if len(self.segments) > 1 and self._head_end != self.segments[1]:
             # What stood between the head and the next segment has been freed.
-            first = self.segments[1]
-        blocks = 1
-        while True:
-            start = max(first, (self.end // records.BLOCK - blocks) * records.BLOCK)
-            found = self._data_from(start)
-            size = sum(len(data) for _, data in found)
-            if size >= min(limit, self.output_bytes) or start == first or blocks >= _TAIL_BLOCKS:
-                return _last(found, limit)
-            # Samples of usage may have filled what comes behind the output.
-            blocks *= 8
-
-    def _data_from(self, start: int) -> list[tuple[int, bytes]]:
-        reader = records.RecordReader(start)
-        found: list[tuple[int, bytes]] = []
-        for piece in self._read(start):
-            reader.feed(piece)
-        while (record := reader.read()) is not None:
-            if record.kind in records.DATA_KINDS:
-                found.append((record.kind, record.data))
-        return found
+            return self.segments[1]
+        return self.spec_end
 
     # Writing.
 
@@ -306,7 +289,8 @@ class Log:
 
     # Reading back.
 
-    def _read(self, start: int) -> list[bytes]:
+    def read_back(self, start: int) -> list[bytes]:
+        """Return everything from log offset *start* on, in pieces."""
         pieces = []
         ends = [*self.segments[1:], self.end]
         for begin, stop in zip(self.segments, ends, strict=True):
@@ -318,17 +302,3 @@ class Log:
                 finally:
                     os.close(fd)
         return pieces
-
-
-def _last(found: list[tuple[int, bytes]], limit: int) -> list[tuple[str, bytes]]:
-    tail: list[tuple[str, bytes]] = []
-    for kind, data in reversed(found):
-        if limit <= 0:
-            break
-        piece = data[-limit:]
-        limit -= len(piece)
-        name = "stdout" if kind == records.STDOUT else "stderr"
-        if tail and tail[-1][0] == name:
-            piece += tail.pop()[1]
-        tail.append((name, piece))
-    return tail[::-1]

@@ -116,7 +116,8 @@ class Spawner:
         env = {**env, proc.SCOPE: scope, "HOPX_PROCESS_ID": process_id}
         mark = proc.mark_of(scope)
         self._take_mark(mark)
-        if limits:
+        # The number of processes is its cgroup's business.
+        if limits and limits.keys() - {"processes"}:
             launch = self._limited(stdin, outputs, terminal, limits)
             spawned = self._search(arguments, env, launch)
         elif self._files == self._many_files:

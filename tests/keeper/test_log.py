@@ -242,46 +242,6 @@ def test_give_up_keeps_the_end(
     assert [record.kind for record in read_log(tmp_path, "a")][-2:] == [STARTED, EXITED]
 
 
-def test_tail_is_the_last_of_both_streams(open_store: Callable[..., Store]) -> None:
-    """tail returns the last bytes in order, neighbours of one stream as one."""
-    log = _begin(open_store())
-    for kind, data in [(STDOUT, b"aaaa"), (STDERR, b"bb"), (STDERR, b"cc"), (STDOUT, b"d")]:
-        log.append_data(kind, memoryview(data))
-
-    assert log.tail(7) == [("stdout", b"aa"), ("stderr", b"bbcc"), ("stdout", b"d")]
-    assert log.tail(0) == []
-    assert log.tail(100)[0] == ("stdout", b"aaaa")
-
-
-def test_tail_spans_segments_and_gaps(open_store: Callable[..., Store]) -> None:
-    """tail reads over a segment's border, and stops at what retention has freed."""
-    log = _begin(open_store(BLOCK, 4 * BLOCK))
-    sent = b""
-    for number in range(3000):
-        line = b"line %d\n" % number
-        sent += line * 20
-        log.append_data(STDOUT, memoryview(line * 20))
-        if number % 37 == 0:
-            assert log.tail(500) == [("stdout", sent[-500:])]
-
-    assert log.segments[1] > BLOCK
-
-
-def test_tail_of_a_silent_command_is_empty(open_store: Callable[..., Store]) -> None:
-    """tail of a command without output opens nothing and is empty."""
-    assert _begin(open_store()).tail() == []
-
-
-def test_tail_is_found_behind_samples(open_store: Callable[..., Store]) -> None:
-    """Samples of usage that fill blocks behind the last output do not hide it."""
-    log = _begin(open_store())
-    log.append_data(STDOUT, memoryview(b"the last words"))
-    while log.end < 5 * BLOCK:
-        assert log.offer(records.USAGE, b"x" * 4000)
-
-    assert log.tail() == [("stdout", b"the last words")]
-
-
 def test_what_may_be_missing_waits_for_nothing(
     open_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
