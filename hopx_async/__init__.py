@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
-    from hopx_async.group import Group, GroupCompleted
+    from hopx_async.grouping import Group, GroupCompleted
     from hopx_async.handle import CommandHandle
     from hopx_async.mapping import MapStream
     from hopx_async.model import (
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         Totals,
     )
     from hopx_async.opening import Opening
+    from hopx_async.pooling import Pool, pool
     from hopx_async.protocol.events import (
         Event,
         Exited,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from hopx_async.readiness import OutputMatch
     from hopx_async.sandbox import Sandbox
     from hopx_async.secret import Secret
+    from hopx_async.spreading import group
     from hopx_async.stream import END, EventStream, LineStream, TextStream
 
 __version__ = "0.1.0"
@@ -143,6 +145,7 @@ __all__ = [
     "Output",
     "OutputMatch",
     "OutputTooLarge",
+    "Pool",
     "ProtocolError",
     "RateLimited",
     "RemoteProtocolError",
@@ -168,8 +171,10 @@ __all__ = [
     "UsageError",
     "__version__",
     "as_completed",
+    "group",
     "local",
     "merge",
+    "pool",
     "remote",
     "wait_any",
 ]  # fmt: skip
@@ -177,8 +182,8 @@ __all__ = [
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
     "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream",
-    "readiness", "handle", "group", "mapping", "commands", "environment", "sandbox",
-    "providers.remote", "providers.local", "gathering",
+    "readiness", "handle", "grouping", "mapping", "commands", "environment", "sandbox",
+    "providers.remote", "providers.local", "gathering", "pooling", "spreading",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -9,7 +9,7 @@ from typing import TypeVar, get_args
 from hopx_async.client import AgentClient
 from hopx_async.errors import HopxError, InvalidArgument
 from hopx_async.feeding import fed
-from hopx_async.group import LIMIT, Group, OnError, Spread
+from hopx_async.grouping import LIMIT, Group, OnError, Spread
 from hopx_async.handle import CommandHandle
 from hopx_async.launch import started
 from hopx_async.mapping import MakeCommand, MapStream, new_map

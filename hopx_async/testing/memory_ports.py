@@ -31,12 +31,12 @@ class MemoryPorts:
         self._ended = True
         self._news.set()
 
-    async def wait(self, port: object, path: object) -> dict[str, bool]:
+    async def wait(self, port: int, path: str | None) -> dict[str, bool]:
         """Wait until a port is open, and answers, or the command has ended: as ``wait_port``."""
         refuse(ports.problem_with_port(port))
         refuse(ports.problem_with_path(path))
         while True:
-            paths = self._open.get(port)  # type: ignore[call-overload]
+            paths = self._open.get(port)
             if paths is not None and (path is None or 200 <= paths.get(path, 404) < 400):
                 return {"ready": True, "ended": self._ended}
             if self._ended:

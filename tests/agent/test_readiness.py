@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,7 @@ def a_command(process_id: str = "x", pid: int | None = None) -> tuple[Board, Com
 
 
 @contextlib.contextmanager
-def listening(host: str = "127.0.0.1") -> Iterator[int]:
+def listening(host: str = "127.0.0.1") -> Generator[int]:
     """Listen on a port, in this process."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family) as server:
@@ -37,7 +37,7 @@ def listening(host: str = "127.0.0.1") -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def other_process(program: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+def other_process(program: str, **env: str) -> Generator[subprocess.Popen[bytes]]:
     """Run a program of ours that prints a line when it is there, and ends with its stdin."""
     command = [sys.executable, "-c", program]
     pipe = subprocess.PIPE

@@ -38,6 +38,6 @@ async def test_a_port_is_open_once_the_script_says_so() -> None:
 async def test_what_an_agent_refuses_is_refused() -> None:
     """Ports and paths are checked as an agent checks them."""
     with pytest.raises(InvalidArgument, match="port"):
-        await MemoryPorts().wait("80", None)
+        await MemoryPorts().wait(0, None)
     with pytest.raises(InvalidArgument, match="path"):
         await MemoryPorts().wait(80, "x")

@@ -17,6 +17,7 @@ __all__ = [
     "handles",
     "kit",
     "many",
+    "pools",
     "readiness",
     "scopes",
     "script",
@@ -182,6 +183,18 @@ async def readiness(handle: hopx.CommandHandle) -> None:
     assert_type(await handle.wait_for_port(80), None)
     assert_type(await handle.wait_for_http("/health", port=80), None)
     await handle.wait_for_http("/health")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def pools() -> None:
+    """A pool is a door, and lends sandboxes; a group takes either."""
+    assert_type(hopx.pool(hopx.local, min_size=1), hopx.Opening[hopx.Pool])
+    async with hopx.pool(lambda: hopx.local(isolation="none"), max_size=2) as pool:
+        assert_type(pool.size, int)
+        async with pool.sandbox() as sandbox:
+            assert_type(sandbox, hopx.Sandbox)
+            assert_type(hopx.group([sandbox], limit=1), hopx.Group)
+        assert_type(hopx.group(pool), hopx.Group)
+    hopx.pool(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def kit() -> None:
