@@ -27,6 +27,7 @@ from hopx_async.opening import Opening
 from hopx_async.protocol import lifecycle
 from hopx_async.reading import MAX_BYTES, Keep
 from hopx_async.secret import Secret
+from hopx_async.spec import Overflow
 from hopx_async.writing import as_bytes
 
 __all__ = ["Commands"]
@@ -54,6 +55,7 @@ class Commands:
         merge_stderr: bool = False,
         stdin: bool = False,
         pty: bool | tuple[int, int] = False,
+        overflow: Overflow = "drop",
         limits: Limits | None = None,
         usage_interval: float | None = None,
         mask_secrets: bool = False,
@@ -82,6 +84,8 @@ class Commands:
             stdin: Let `CommandHandle.send_stdin` send it input; its stdin is empty otherwise.
             pty: Run it in a terminal of this many rows and columns, True for 24 and 80: stdin,
                 stdout and stderr are the terminal, its output comes as stdout.
+            overflow: What happens when its log is full: ``"drop"`` loses the oldest output,
+                ``"wait"`` lets the command wait for readers that go on reading.
             limits: What it may use, None for no limits.
             usage_interval: Seconds between `Usage` events, 0.1 or more, sampled by the far side;
                 None for no such events. Our agent needs psutil for it (``hopx-async[serve]``).
@@ -110,6 +114,7 @@ class Commands:
             merge_stderr=merge_stderr,
             stdin=stdin,
             pty=pty,
+            overflow=overflow,
             limits=limits,
             usage_interval=usage_interval,
             mask_secrets=mask_secrets,
@@ -133,6 +138,7 @@ class Commands:
         merge_stderr: bool = False,
         stdin: bool = False,
         pty: bool | tuple[int, int] = False,
+        overflow: Overflow = "drop",
         limits: Limits | None = None,
         usage_interval: float | None = None,
         mask_secrets: bool = False,
@@ -159,6 +165,7 @@ class Commands:
             merge_stderr: As for `start`.
             stdin: As for `start`; *input* implies it.
             pty: As for `start`.
+            overflow: As for `start`.
             limits: As for `start`.
             usage_interval: As for `start`; `run` itself looks at no such event.
             mask_secrets: As for `start`.
@@ -181,6 +188,7 @@ class Commands:
             merge_stderr=merge_stderr,
             stdin=stdin or typed is not None,
             pty=pty,
+            overflow=overflow,
             limits=limits,
             usage_interval=usage_interval,
             mask_secrets=mask_secrets,

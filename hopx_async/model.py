@@ -298,6 +298,7 @@ class Capabilities:
         idle_timeout: Whether commands that print nothing can be ended.
         stdin: Whether input can be sent to commands.
         pty: Whether commands can run in terminals.
+        overflow_wait: Whether a command can wait for its readers when its log is full.
         limits: Whether what a command uses can be limited.
         process_limit: Whether the number of its processes can be limited, too.
         isolation: What surrounds the commands: ``"none"``, or ``"namespace"`` for namespaces of
@@ -316,6 +317,7 @@ class Capabilities:
     idle_timeout: bool = False
     stdin: bool = False
     pty: bool = False
+    overflow_wait: bool = False
     limits: bool = False
     process_limit: bool = False
     isolation: str = "none"

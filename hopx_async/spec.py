@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import attrs
 
@@ -19,6 +19,7 @@ __all__ = [
     "CommandRef",
     "CommandSpec",
     "Limits",
+    "Overflow",
     "StartOptions",
     "as_spec",
     "new_process_id",
@@ -27,6 +28,8 @@ __all__ = [
 
 #: Rows and columns of a terminal unless told otherwise.
 TERMINAL_SIZE = (24, 80)
+Overflow: TypeAlias = Literal["drop", "wait"]
+
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's: no i, l, o, u
 
 
@@ -89,6 +92,7 @@ class CommandSpec:
         idle_timeout: Seconds without output, enforced by the far side; None for no limit.
         stdin: Whether input can be sent; its stdin is empty otherwise.
         pty: Rows and columns of the terminal that it runs in, None for none.
+        overflow: What happens when its log is full: ``"drop"`` or ``"wait"``.
         limits: What it may use, None for no limits.
         usage_interval: Seconds between `Usage` events, None for none.
         mask_secrets: Whether the secrets in *env* and the sandbox's own are masked in its output.
@@ -107,6 +111,7 @@ class CommandSpec:
     idle_timeout: float | None = None
     stdin: bool = False
     pty: tuple[int, int] | None = None
+    overflow: Overflow = "drop"
     limits: Limits | None = None
     usage_interval: float | None = None
     mask_secrets: bool = False
@@ -126,6 +131,7 @@ class CommandSpec:
         merge_stderr: bool = False,
         stdin: bool = False,
         pty: bool | tuple[int, int] = False,
+        overflow: Overflow = "drop",
         limits: Limits | None = None,
         usage_interval: float | None = None,
         mask_secrets: bool = False,
@@ -150,6 +156,7 @@ class CommandSpec:
             idle_timeout=idle_timeout,
             stdin=stdin if size is None or stdin is not False else True,
             pty=size,
+            overflow=overflow,
             limits=limits,
             usage_interval=usage_interval,
             mask_secrets=mask_secrets,
@@ -212,6 +219,7 @@ class StartOptions(TypedDict, total=False):
     merge_stderr: bool
     stdin: bool
     pty: bool | tuple[int, int]
+    overflow: Overflow
     limits: Limits | None
     usage_interval: float | None
     mask_secrets: bool

@@ -59,6 +59,7 @@ class SpecView(msgspec.Struct, gc=False, frozen=True):
     name: str | None = None
     tags: dict[str, str] = {}
     keeper: int = 0
+    overflow: str = "drop"
     usage_interval: float | None = None
 
 

@@ -207,6 +207,7 @@ def facts() -> dict[str, Any]:
             "idle_timeout": True,
             "stdin": True,
             "pty": True,
+            "overflow_wait": True,
             "limits": True,
             "process_limit": False,
             "env": True,

@@ -191,6 +191,10 @@ class KeeperLink:
         """End everything of a command: TERM, *grace* seconds, KILL, proof."""
         return await self._request(op="kill", id=process_id, grace=grace)
 
+    async def hold(self, process_id: str, offset: int, seconds: float) -> Answer:
+        """Let nothing of a command's log be freed from *offset* on for so long; 0 lets go."""
+        return await self._request(op="hold", id=process_id, offset=offset, seconds=seconds)
+
     async def usage(self, process_id: str, figures: Mapping[str, Any]) -> Answer:
         """Have a sample of what a command uses appended to its log, if it runs."""
         return await self._request(op="usage", id=process_id, usage=figures)

@@ -29,6 +29,7 @@ from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.follow import Followers
 from hopx_async.agent.front import Full, Handler
 from hopx_async.agent.guard import Guard
+from hopx_async.agent.holds import Holds
 from hopx_async.agent.keepers import KeeperFacts, Keepers
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
 from hopx_async.agent.logs import Logs
@@ -40,6 +41,7 @@ from hopx_async.agent.starts import Starts
 from hopx_async.agent.tokens import verifier
 from hopx_async.agent.usage import Sampler
 from hopx_async.protocol import wire
+from hopx_async.protocol.leases import Hold
 
 __all__ = ["Agent", "Config", "main"]
 
@@ -119,8 +121,9 @@ class Agent:
             base_env=config.base_env,
             sandbox_id=config.sandbox_id,
         )
-        self._connections = Connections(calls, self._logs, config.sandbox_id)
-        self._sessions = Sessions(calls, self._logs, config.sandbox_id)
+        self._holds = Holds(self._board, config.retention_bytes, self._tell_hold)
+        doors = (calls, self._logs, config.sandbox_id, self._holds)
+        self._connections, self._sessions = Connections(*doors), Sessions(*doors)
         self._runner = web.AppRunner(
             self._application(calls), handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIME
         )
@@ -152,6 +155,7 @@ class Agent:
         await self._runner.cleanup()
         await self._starts.aclose()
         await self._sampler.aclose()
+        await self._holds.aclose()
         await self._environment.aclose()
         await self.keepers.aclose()
         self._logs.close()
@@ -195,6 +199,9 @@ class Agent:
 
     async def _tell_usage(self, command: Command, figures: dict[str, Any]) -> None:
         await self.keepers.ask(command, lambda keeper: keeper.usage(command.process_id, figures))
+
+    async def _tell_hold(self, command: Command, hold: Hold) -> None:
+        await self.keepers.ask(command, lambda keeper: keeper.hold(command.process_id, *hold))
 
     def _ring(self, process_ids: Collection[str]) -> None:
         self._connections.news(process_ids)

@@ -64,6 +64,7 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         "idle_timeout": None if idle_timeout is None else float(idle_timeout),
         "stdin": params.get("stdin", False) or pty is not None,
         "pty": pty,
+        "overflow": params.get("overflow", "drop"),
         "limits": {name: limits[name] for name in limits if limits[name] is not None} or None,
         "usage_interval": None if interval is None else float(interval),
         "mask_secrets": masked,

@@ -32,11 +32,12 @@ _MAX_FIGURE = 2**63
 
 _SPEC_KEYS = (
     *("process_id", "command", "working_dir", "timeout", "name", "tags", "merge_stderr"),
-    *("idle_timeout", "stdin", "pty", "limits"),
+    *("idle_timeout", "stdin", "pty", "overflow", "limits"),
     *("usage_interval", "mask_secrets"),
 )
 _PUBLIC_KEYS = frozenset({*_SPEC_KEYS, "env_names", "spec_digest", "created_at"})
 _MAX_SIGNAL_ID = 128
+_LONGEST_HOLD = 60
 
 
 def id_of(message: dict[str, Any]) -> str:
@@ -127,6 +128,14 @@ def _problem_with_stdin(message: dict[str, Any]) -> Problem | None:
     return None
 
 
+def _problem_with_hold(offset: object, seconds: object) -> Problem | None:
+    if not isinstance(offset, int) or offset < 0:
+        return Problem("offset", offset, "a log offset")
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds <= _LONGEST_HOLD:
+        return Problem("seconds", seconds, f"seconds from 0 to {_LONGEST_HOLD}")
+    return None
+
+
 def _problem_with_usage(usage: object) -> Problem | None:
     if not isinstance(usage, dict) or set(usage) != USAGE_KEYS:
         return Problem("usage", usage, f"it has {' '.join(sorted(USAGE_KEYS))}")
@@ -160,6 +169,7 @@ def _is_plain(env: dict[str, Any]) -> bool:
 
 
 _LOOKS: dict[str, Callable[[dict[str, Any]], Problem | None]] = {
+    "hold": lambda message: _problem_with_hold(message.get("offset"), message.get("seconds")),
     "kill": lambda message: problem_with_grace(message.get("grace")),
     "resize": lambda message: problem_with_size("size", message.get("size")),
     "signal": _problem_with_signal,

@@ -114,6 +114,8 @@ class Desk:
             self._stdin(message)
         elif op == "resize":
             self._resize(message)
+        elif op == "hold":
+            self._hold(message)
         elif op == "usage":
             self._usage(message)
         else:
@@ -175,6 +177,12 @@ class Desk:
         else:
             done = command.resize(*message["size"])
             self._reply(message["rid"], f'{{"delivered":{compact(done)}}}')
+
+    def _hold(self, message: Message) -> None:
+        command = self._keeper.commands.get(message["id"])
+        if command is not None:
+            self._keeper.holding.hold(command, message["offset"], message["seconds"])
+        self._reply(message["rid"], "{}")
 
     def _usage(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])

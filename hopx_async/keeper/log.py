@@ -91,8 +91,8 @@ class Log:
         # The head and the segment that is full stay, and the next one will fill up.
         return self._store.retention_bytes - self._head_end - self._store.segment_bytes
 
-    def _may_free(self, others: list[int]) -> bool:
-        return self.pin is None or others[1] <= self.pin
+    def _needs(self, end: int) -> bool:
+        return self.pin is not None and end > self.pin
 
     @property
     def kept_bytes(self) -> int:
@@ -112,7 +112,7 @@ class Log:
             if idle or not self._roll():
                 return False
         head, *others = self.segments
-        if len(others) < 2 or not self._may_free(others):
+        if len(others) < 2 or self._needs(others[1]):
             return False
         self._unlink(others)
         self.segments = [head, *others]
@@ -326,7 +326,7 @@ class Log:
     def _free(self, end: int) -> None:
         """Unlink the oldest segments but the head while more than the retention is kept."""
         head, *others = self.segments
-        while others[1:] and end - others[0] > self._room and self._may_free(others):
+        while others[1:] and end - others[0] > self._room and not self._needs(others[1]):
             self._unlink(others)
         self.segments = [head, *others]
 

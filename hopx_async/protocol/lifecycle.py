@@ -14,7 +14,12 @@ import re
 import sys
 
 from hopx_async.protocol import records
-from hopx_async.protocol.problems import Problem, problem_with_limits, problem_with_size
+from hopx_async.protocol.problems import (
+    Problem,
+    problem_with_limits,
+    problem_with_overflow,
+    problem_with_size,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,7 +120,7 @@ ID_RULE = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _ID = re.compile(ID_RULE)
 _SPEC_KEYS = frozenset(
     (
-        *("idle_timeout", "stdin", "pty", "limits"),
+        *("idle_timeout", "stdin", "pty", "overflow", "limits"),
         *("process_id", "command", "env", "working_dir", "timeout", "name", "tags"),
         *("merge_stderr", "usage_interval", "mask_secrets", "secrets"),
     )
@@ -206,6 +211,7 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
         or _problem_with_labels(spec.get("name"), spec.get("tags"))
         or _problem_with_flag("merge_stderr", spec.get("merge_stderr", False))
         or _problem_with_flag("stdin", spec.get("stdin", False))
+        or problem_with_overflow(spec.get("overflow", "drop"))
         or (None if spec.get("pty") is None else problem_with_size("pty", spec["pty"]))
         or problem_with_limits(spec.get("limits"))
         or _problem_with_interval(spec.get("usage_interval"))

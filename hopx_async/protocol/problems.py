@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["LIMITS", "Problem", "problem_with_limits", "problem_with_size"]
+__all__ = [
+    "LIMITS",
+    "OVERFLOWS",
+    "Problem",
+    "problem_with_limits",
+    "problem_with_overflow",
+    "problem_with_size",
+]
+
+#: What a command may do when its log is full: lose the oldest output, or wait for its readers.
+OVERFLOWS = ("drop", "wait")
 
 #: What a start may limit, with the least and the greatest value.
 LIMITS = {
@@ -41,6 +51,13 @@ def problem_with_size(parameter: str, size: object) -> Problem | None:
     if good and all(_is_whole(cells, 1, _MOST_CELLS) for cells in size):  # type: ignore[attr-defined]
         return None
     return Problem(parameter, size, f"rows and columns, whole numbers from 1 to {_MOST_CELLS}")
+
+
+def problem_with_overflow(overflow: object) -> Problem | None:
+    """Return what is wrong with what a full log means, or None."""
+    if isinstance(overflow, str) and overflow in OVERFLOWS:
+        return None
+    return Problem("overflow", overflow, f"one of {', '.join(OVERFLOWS)}")
 
 
 def problem_with_limits(limits: object) -> Problem | None:

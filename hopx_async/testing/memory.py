@@ -35,6 +35,7 @@ _CAPABILITIES = Capabilities(
     idle_timeout=True,
     stdin=True,
     pty=True,
+    overflow_wait=True,
     env=True,
     mask_secrets=True,
     wait_port=True,

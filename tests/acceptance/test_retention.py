@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -105,3 +106,40 @@ def test_bounds_that_are_none_are_refused(arguments: dict[str, int]) -> None:
     """A bound is a whole number above its least, an age a number of seconds."""
     with pytest.raises(hopx.InvalidArgument, match=next(iter(arguments))):
         hopx.local(**arguments)  # type: ignore[arg-type]
+
+
+async def test_a_command_waits_for_a_reader_that_goes_on() -> None:
+    """With overflow="wait" a slow reader gets everything, ten times what is kept."""
+    async with hopx.local(retention_bytes=MIB) as sandbox:
+        handle = await sandbox.commands.start("read x; seq 1500000", overflow="wait", stdin=True)
+        expected = 0
+        async with handle.lines() as lines:
+            first = asyncio.ensure_future(anext(lines))
+            await handle.send_stdin("go\n")
+            line = await first
+            while True:
+                expected += 1
+                assert (int(line.text), line.lost_before) == (expected, 0)
+                try:
+                    line = await anext(lines)
+                except StopAsyncIteration:
+                    break
+        assert expected == 1_500_000
+        assert (await handle.wait()).ok
+
+
+async def test_a_reader_that_leaves_holds_nothing_back() -> None:
+    """Nobody reads any more: the command goes on at once, and its oldest output goes."""
+    async with hopx.local(retention_bytes=MIB) as sandbox:
+        handle = await sandbox.commands.start("seq 1500000", overflow="wait")
+        async with handle.events() as events:
+            await anext(events)
+        assert (await handle.wait()).ok
+        assert (await handle.result()).lost_bytes > 0
+
+
+async def test_an_unknown_overflow_is_refused() -> None:
+    """overflow is one of two words."""
+    async with hopx.local() as sandbox:
+        with pytest.raises(hopx.InvalidArgument, match="overflow"):
+            sandbox.commands.start("true", overflow="block")  # type: ignore[arg-type]
