@@ -203,7 +203,10 @@ class KeeperLink:
         message = self._decoder.decode(line)
         if message.news:
             for news in message.news:
-                self._board.apply(news, self.number)
+                if news.gone is None:
+                    self._board.apply(news, self.number)
+                else:
+                    self._board.forget(news.id, news.gone)
             self._on_news([news.id for news in message.news])
         elif message.re is not None:
             self._settle(message)

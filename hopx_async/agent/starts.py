@@ -113,7 +113,7 @@ class Starts:
 
         Raises:
             InvalidArgument: If the spec breaks a rule.
-            ConflictError: If the id exists with another spec.
+            ConflictError: If the id exists with another spec, or did and was forgotten.
             SpawnError: If it could not be started, now or when it was asked for before.
             RateLimited: If too many commands run.
             AgentFault: If there is no room on the disk, or the sandbox is being stopped.
@@ -124,6 +124,8 @@ class Starts:
         known = self._board.get(process_id)
         if known is not None:
             return same_again(known, digest), False
+        if process_id in self._board.gone:
+            raise ConflictError(f"command {process_id!r} has run, and was forgotten since")
         created = process_id not in self._under_way
         if created:
             if self._board.live + len(self._under_way) >= MAX_LIVE:

@@ -237,6 +237,7 @@ class Desk:
         log.close()
         self._keeper.index.add(start_line(log.process_id, spec, None, None))
         self._keeper.index.add(end_line(log.process_id, log.end, len(record), outcome))
+        self._keeper.kept(log)
         if self.agent is not None:
             self.agent.failed(log.process_id, spec, log.end, record)
         sentence = f"{os.strerror(number)}: {filename!r}"

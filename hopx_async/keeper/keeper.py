@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 
 from hopx_async.keeper import proc
 from hopx_async.keeper.cgroup import find_places
@@ -19,6 +20,7 @@ from hopx_async.keeper.command import READ_BYTES, Command
 from hopx_async.keeper.desk import Desk
 from hopx_async.keeper.groups import Groups
 from hopx_async.keeper.index import Index, end_line
+from hopx_async.keeper.keeping import Ended, Keeping, restored
 from hopx_async.keeper.kill import Killer
 from hopx_async.keeper.loop import Loop
 from hopx_async.keeper.orphans import Orphans
@@ -32,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hopx_async.keeper.log import Log
     from hopx_async.keeper.loop import Timer
     from hopx_async.keeper.scan import Wanted
 
@@ -65,6 +68,12 @@ class Keeper:
         segment_bytes, retention_bytes = config["segment_bytes"], config["retention_bytes"]
         self.store = Store(state_dir, segment_bytes, retention_bytes, number=self.number)
         self.index = Index(state_dir, self.number)
+        self.keeping = Keeping(
+            self,
+            keep_bytes=config["keep_bytes"],
+            keep_commands=config["keep_commands"],
+            keep_seconds=config["keep_seconds"],
+        )
         self.spawner = Spawner(nonce, outer)
         self.orphans = Orphans()
         self.boot_id = proc.boot_id()
@@ -95,6 +104,7 @@ class Keeper:
         # What another keeper of this root has left behind was ended before this one began.
         for process_id in lost if self._alone else ():
             self.killer.kill(process_id, 0.0, _nobody_asked)
+        self.keeping.restore(restored(self.store, self.index.ends()))
         self._to_root({"op": "ready"})
         while not self._done():
             self.loop.turn(wait=not self._desk.busy)
@@ -103,6 +113,7 @@ class Keeper:
         self._farewell()
 
     def _end_turn(self) -> None:
+        self.keeping.tidy()
         self.index.flush()
         self._desk.flush()
         if self.store.troubled and self._retry is None:
@@ -134,7 +145,17 @@ class Keeper:
         self.groups.ended(command.process_id)
         size = len(command.terminal)
         self.index.add(end_line(command.process_id, command.log.end, size, command.outcome))
+        self.kept(command.log)
         self.changed(command)
+
+    def kept(self, log: Log) -> None:
+        """Keep the complete *log* of a command that has ended, as long as there is room."""
+        self.keeping.ended(log.process_id, Ended(time.time(), log.kept_bytes, log.segments))
+
+    def forgotten(self, process_id: str, at: float) -> None:
+        """Tell the agent that nothing of a command is kept any more."""
+        if self._desk.agent is not None:
+            self._desk.agent.forgotten(process_id, at)
 
     def _retry_logs(self) -> None:
         self._retry = None
@@ -179,6 +200,8 @@ class Keeper:
             self._take_agent()
         elif op == "scanned" and message["seq"] == self._scans:
             self.killer.scanned(message["found"])
+        elif op == "share":
+            self.keeping.share(message["keep_bytes"], message["keep_commands"])
         elif op == "ping":
             self._to_root({"op": "pong"})
         elif op == "stop":

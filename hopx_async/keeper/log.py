@@ -19,6 +19,8 @@ __all__ = ["DiskFullError", "Log"]
 _OVERHEAD = 64
 # A segment with less room than this is full.
 _LEAST_DATA = 4096
+# Of the first segment, which is kept as long as the command: it holds spec and start.
+_HEAD_BYTES = 4 * records.BLOCK
 _PAD = bytes([records.PAD])
 
 
@@ -61,7 +63,7 @@ class Log:
         self.spec_end = 0
         self._counts = [0, 0]
         self._start = 0
-        self._limit = store.segment_bytes
+        self._limit = min(store.segment_bytes, _HEAD_BYTES)
         self._head_end = 0
         self._pending: list[tuple[int, float, bytes]] = []
         self._opened = True  # whether the current segment has its Base
@@ -75,6 +77,30 @@ class Log:
     def output_bytes(self) -> int:
         """Bytes of both streams appended so far."""
         return self._counts[0] + self._counts[1]
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of its segments that are there."""
+        if len(self.segments) == 1:
+            return self.end
+        return self._head_end + self.end - self.segments[1]
+
+    def shrink(self) -> bool:
+        """Free the oldest segment but the head, the current one too after beginning another.
+
+        Returns:
+            Whether there was anything to free.
+        """
+        if len(self.segments) == 2:
+            idle = self._pending or not self._opened or self.end - self._start <= records.BLOCK
+            if idle or not self._roll():
+                return False
+        head, *others = self.segments
+        if len(others) < 2:
+            return False
+        self._unlink(others)
+        self.segments = [head, *others]
+        return True
 
     def claim(self, spec: bytes) -> None:
         """Create the log, and with it the claim on the id, holding *spec*.
@@ -92,6 +118,7 @@ class Log:
                 raise DiskFullError(str(error)) from error
             raise
         self._store.keep(self, fd)
+        self._store.kept_bytes += len(head)
         self.end = self.spec_end = len(head)
         self.state = lifecycle.CLAIMED
 
@@ -102,7 +129,8 @@ class Log:
         self.segments, self.end, self.spec_end = segments, end, spec_end
         self._counts, self.state = counts, state
         self._start = segments[-1]
-        self._limit = self._start + self._store.segment_bytes
+        size = self._store.segment_bytes
+        self._limit = self._start + (size if self._start else min(size, _HEAD_BYTES))
         self._head_end = segments[1] if len(segments) > 1 else 0
 
     def append(self, kind: int, payload: bytes) -> bytes:
@@ -238,6 +266,7 @@ class Log:
             self._store.tell(str(error))
             return False
         self.end += size
+        self._store.kept_bytes += size
         return True
 
     # Segments.
@@ -284,8 +313,14 @@ class Log:
         # The head and the segment that is full stay, and the next one will fill up.
         room = self._store.retention_bytes - self._head_end - self._store.segment_bytes
         while others[1:] and end - others[0] > room:
-            self._store.unlink(records.segment_name(self.process_id, others.pop(0)))
+            self._unlink(others)
         self.segments = [head, *others]
+
+    def _unlink(self, others: list[int]) -> None:
+        """Free the first of *others*, behind which there is another."""
+        start = others.pop(0)
+        self._store.unlink(records.segment_name(self.process_id, start))
+        self._store.kept_bytes -= others[0] - start
 
     # Reading back.
 

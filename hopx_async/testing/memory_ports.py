@@ -35,6 +35,8 @@ class MemoryPorts:
         """Wait until a port is open, and answers, or the command has ended: as ``wait_port``."""
         refuse(ports.problem_with_port(port))
         refuse(ports.problem_with_path(path))
+        assert isinstance(port, int)
+        assert path is None or isinstance(path, str)
         while True:
             paths = self._open.get(port)
             if paths is not None and (path is None or 200 <= paths.get(path, 404) < 400):

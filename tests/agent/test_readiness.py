@@ -160,9 +160,7 @@ async def test_the_end_of_the_command_answers_at_once() -> None:
     task = asyncio.create_task(wait_port(board, command, port, None, hang=3600))
     await asyncio.sleep(0.05)
     command.exit = END
-    for waiters in board._waiting.values():
-        for waiter in waiters:
-            waiter.set_result(None)
+    board._waiting.release(command.process_id)
     assert await task == {"ready": False, "ended": True}
     with socket.create_server(("127.0.0.1", port)):
         assert await wait_port(board, command, port, None) == {"ready": True, "ended": True}
