@@ -13,13 +13,12 @@
       TransportError              nobody answered: ConnectError  ConnectionLost
                                   RequestTimeout  AgentUnreachable
       ProtocolError               the two disagree
-        LocalProtocolError        a bug of ours
-        RemoteProtocolError       theirs: a gap, an unknown frame, too much at once
+        LocalProtocolError        a bug of ours; RemoteProtocolError: theirs
       CommandError                the command's own fate
         CommandFailed             it did not complete: CommandTimedOut  CommandLost
         OutputTooLarge            more than was asked to be held
         NotReady                  it ended before what was waited for
-        SurvivorsLeft             a kill that could not be proven
+        SurvivorsLeft             a kill not proven; StdinClosed: nobody reads what is sent
       UsageError                  the call was wrong; all but the first also RuntimeError
         InvalidArgument           (also ValueError) parameter, value, rule: BadCursor
         ClosedError               the sandbox is closed
@@ -27,8 +26,7 @@
         MisuseError               another event loop, or after a fork
         Unsupported               this far side or platform cannot
 
-Errors carry data; ``str(error)`` makes the sentence.  None of them is, or
-shadows, a builtin such as ``TimeoutError``.
+Errors carry data; ``str(error)`` makes the sentence.  None is, or shadows, a builtin.
 """
 
 from __future__ import annotations
@@ -48,8 +46,8 @@ __all__ = [
     "CommandTimedOut", "ConflictError", "ConnectError", "ConnectionLost", "HopxError",
     "InvalidArgument", "LocalProtocolError", "MissingApiKey", "MisuseError", "NotFoundError",
     "NotReady", "OutputTooLarge", "ProtocolError", "RateLimited", "RemoteProtocolError",
-    "RequestTimeout", "SandboxNotFound", "SpawnError", "SurvivorsLeft", "TemplateNotFound",
-    "TransportError", "Unsupported", "UsageError",
+    "RequestTimeout", "SandboxNotFound", "SpawnError", "StdinClosed", "SurvivorsLeft",
+    "TemplateNotFound", "TransportError", "Unsupported", "UsageError",
 ]  # fmt: skip
 
 
@@ -299,6 +297,14 @@ class SurvivorsLeft(CommandError, code="survivors_left"):
     def __str__(self) -> str:
         left = ", ".join(f"{name} ({pid})" for pid, name in self.survivors)
         return f"processes of {self.process_id} outlived SIGKILL: {left} (known by {self.means})"
+
+
+class StdinClosed(CommandError, code="stdin_closed"):
+    """The command takes no input (any more); `process_id` is its id."""
+
+    def __init__(self, message: str, *, process_id: str = "") -> None:
+        super().__init__(message)
+        self.process_id = process_id
 
 
 class UsageError(HopxError, code="usage"):

@@ -11,11 +11,13 @@ from uuid import uuid4
 import anyio
 
 from hopx_async.arguments import signal_name
+from hopx_async.client import AgentClient
 from hopx_async.errors import AgentUnreachable, InvalidArgument
-from hopx_async.model import CommandRef, Exit, Stream, refuse
+from hopx_async.model import CommandInfo, CommandRef, Exit, Stream, refuse
 from hopx_async.protocol import lifecycle
 from hopx_async.readiness import OutputMatch, find_output, wait_for_port
 from hopx_async.reading import CommandReader
+from hopx_async.writing import StdinWriter, as_bytes
 
 __all__ = ["CommandHandle"]
 
@@ -32,7 +34,12 @@ class CommandHandle(CommandReader):
         pid: The leader's pid on the far side.
     """
 
-    __slots__ = ()
+    __slots__ = ("_writer",)
+
+    def __init__(self, client: AgentClient, info: CommandInfo, *, fresh: bool = False) -> None:
+        super().__init__(client, info)
+        # Nobody else can have sent anything to a command that was just made.
+        self._writer = StdinWriter(client, info.process_id, 0 if fresh else None)
 
     @property
     def ref(self) -> CommandRef:
@@ -43,6 +50,69 @@ class CommandHandle(CommandReader):
         fate = f" {self._exit.status}" if self._exit is not None else ""
         label = f" {self.name!r}" if self.name else ""
         return f"<CommandHandle {self.process_id}{label} pid {self.pid}{fate}>"
+
+    # Input.
+
+    async def send_stdin(self, data: bytes | str) -> None:
+        """Send input to a command that was started with ``stdin=True`` or in a terminal.
+
+        It returns when the command's side of the pipe has all of it, so that a command
+        that reads slowly slows its sender down. What is sent arrives once and in order,
+        whatever connections or agents are lost meanwhile. One task sends at a time.
+
+        If cancelled, a part of *data* may be sent; the rest is not forgotten, but sent before
+        the next `send_stdin` or by `close_stdin`. Do not send it again.
+
+        Args:
+            data: A text is sent as UTF-8.
+
+        Raises:
+            InvalidArgument: If *data* is neither bytes nor a text.
+            StdinClosed: If the command takes no input, or no more: it was started without, has
+                closed its stdin, has ended, or `close_stdin` was called.
+            BusyError: If another task is sending.
+            CommandNotFound: If the far side does not know the command.
+            AgentUnreachable: If nobody answered until the policy gave up.
+        """
+        await self._writer.send(as_bytes("data", data))
+
+    async def close_stdin(self) -> None:
+        r"""Tell the command that no more input comes. On a command that has ended nothing happens.
+
+        A terminal has no such end: it gets ``b"\x04"`` (Ctrl-D), which most programs take for
+        one at the beginning of a line.
+
+        If cancelled, it may or may not have happened; call it again.
+
+        Raises:
+            BusyError: If another task is sending.
+            CommandNotFound: If the far side does not know the command.
+            AgentUnreachable: If nobody answered until the policy gave up.
+        """
+        await self._writer.close()
+
+    async def resize(self, rows: int, cols: int) -> bool:
+        """Give the command's terminal another size; what runs in its foreground gets SIGWINCH.
+
+        If cancelled, it may or may not have happened; call it again.
+
+        Args:
+            rows: Lines of text.
+            cols: Characters in a line.
+
+        Returns:
+            Whether the terminal has that size now; False if the command had ended.
+
+        Raises:
+            InvalidArgument: If one of them is no whole number from 1 to 65535.
+            Unsupported: If the command was not started with ``pty``.
+            CommandNotFound: If the far side does not know the command.
+            AgentUnreachable: If nobody answered until the policy gave up.
+        """
+        refuse(lifecycle.problem_with_size("size", (rows, cols)))
+        process_id = self.process_id
+        answer = await self._client.call("resize", process_id=process_id, rows=rows, cols=cols)
+        return bool(answer["delivered"])
 
     # Readiness.
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
-from hopx_async.spec import CommandSpec, new_process_id, refuse
+from hopx_async.spec import CommandRef, CommandSpec, Limits, new_process_id, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +21,7 @@ __all__ = [
     "CommandSpec",
     "EndReason",
     "Exit",
+    "Limits",
     "Output",
     "Status",
     "Stream",
@@ -169,6 +168,10 @@ class CommandInfo:
         timeout: Its time limit in seconds, None for none.
         env_names: The names of the variables it was given; values are never shown.
         merge_stderr: Whether stderr went where stdout went.
+        idle_timeout: Its limit of seconds without output, None for none.
+        stdin: Whether input can be sent to it.
+        pty: Rows and columns of its terminal at its start, None for none.
+        limits: What it may use, None for no limits.
         usage_interval: Seconds between `Usage` events, None for none.
         mask_secrets: Whether secrets are masked in its output.
         pid: The leader's pid on the far side, None if it never started.
@@ -186,6 +189,10 @@ class CommandInfo:
     timeout: float | None = None
     env_names: tuple[str, ...] = ()
     merge_stderr: bool = False
+    idle_timeout: float | None = None
+    stdin: bool = False
+    pty: tuple[int, int] | None = None
+    limits: Limits | None = None
     usage_interval: float | None = None
     mask_secrets: bool = False
     pid: int | None = None
@@ -209,6 +216,10 @@ class CommandInfo:
             timeout=spec.get("timeout"),
             env_names=tuple(spec.get("env_names") or ()),
             merge_stderr=bool(spec.get("merge_stderr")),
+            idle_timeout=spec.get("idle_timeout"),
+            stdin=bool(spec.get("stdin")),
+            pty=(spec["pty"][0], spec["pty"][1]) if spec.get("pty") else None,
+            limits=Limits(**spec["limits"]) if spec.get("limits") else None,
             usage_interval=spec.get("usage_interval"),
             mask_secrets=bool(spec.get("mask_secrets")),
             pid=value.get("pid"),
@@ -216,36 +227,6 @@ class CommandInfo:
             exit=known,
             log_end=value.get("log_end") or 0,
         )
-
-
-@attrs.frozen
-class CommandRef:
-    """Where a command is found again, from any process. Holds no token.
-
-    Attributes:
-        sandbox: The sandbox's id.
-        process_id: The command's id.
-    """
-
-    sandbox: str
-    process_id: str
-
-    def to_json(self) -> str:
-        """Return it as a JSON text."""
-        return json.dumps({"sandbox": self.sandbox, "process_id": self.process_id})
-
-    @classmethod
-    def from_json(cls, text: str) -> CommandRef:
-        """Return the ref that `to_json` printed.
-
-        Raises:
-            InvalidArgument: If the text is no such thing.
-        """
-        try:
-            value = json.loads(text)
-            return cls(str(value["sandbox"]), str(value["process_id"]))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InvalidArgument("ref", repr(text)[:120], "JSON of a CommandRef") from error
 
 
 @attrs.frozen(kw_only=True)
@@ -314,6 +295,11 @@ class Capabilities:
         version: The far side's version.
         proof: By which means a kill is proven: ``"cgroup"``, ``"namespace"`` or ``"ancestry"``.
         merge_stderr: Whether one pipe for both streams can be asked for.
+        idle_timeout: Whether commands that print nothing can be ended.
+        stdin: Whether input can be sent to commands.
+        pty: Whether commands can run in terminals.
+        limits: Whether what a command uses can be limited.
+        process_limit: Whether the number of its processes can be limited, too.
         isolation: What surrounds the commands: ``"none"``, or ``"namespace"`` for namespaces of
             their own.
         internet_access: Whether they have the network of the host.
@@ -327,6 +313,11 @@ class Capabilities:
     version: str
     proof: str = "ancestry"
     merge_stderr: bool = True
+    idle_timeout: bool = False
+    stdin: bool = False
+    pty: bool = False
+    limits: bool = False
+    process_limit: bool = False
     isolation: str = "none"
     internet_access: bool = True
     env: bool = False

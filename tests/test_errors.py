@@ -71,6 +71,7 @@ EXAMPLES: list[tuple[HopxError, str]] = [
         errors.SurvivorsLeft("cmd_1", [(7, "dd"), (8, "sh")]),
         "processes of cmd_1 outlived SIGKILL: dd (7), sh (8) (known by ancestry)",
     ),
+    (errors.StdinClosed("stdin of a is closed", process_id="a"), "stdin of a is closed"),
     (errors.UsageError("wrong"), "wrong"),
     (errors.InvalidArgument("timeout", "-1", "above 0"), "timeout=-1: above 0"),
     (errors.BadCursor("after", "'x'", "a cursor"), "after='x': a cursor"),

@@ -27,6 +27,7 @@ class Answer(msgspec.Struct, gc=False, frozen=True):
     started_at: float | None = None
     created: bool = True
     delivered: bool = True
+    offset: int = 0
     survivors: list[tuple[int, str]] = []
     means: str = "ancestry"
 
@@ -176,6 +177,16 @@ class KeeperLink:
             op="signal", id=process_id, signal_id=signal_id, name=name, cause=cause
         )
 
+    async def stdin(self, process_id: str, offset: int | None, data: str, *, eof: bool) -> Answer:
+        """Send base64 *data* to a command's stdin; the answer may be long in coming."""
+        # It does not take the place of requests that are answered soon.
+        message = {"op": "stdin", "id": process_id, "offset": offset, "data": data, "eof": eof}
+        return await self._exchange(message)
+
+    async def resize(self, process_id: str, size: list[Any]) -> Answer:
+        """Give a command's terminal other rows and columns."""
+        return await self._request(op="resize", id=process_id, size=size)
+
     async def kill(self, process_id: str, grace: float) -> Answer:
         """End everything of a command: TERM, *grace* seconds, KILL, proof."""
         return await self._request(op="kill", id=process_id, grace=grace)
@@ -186,16 +197,19 @@ class KeeperLink:
 
     async def _request(self, **message: Any) -> Answer:
         async with self._free:
-            await self._channel.room()
-            self._last_rid += 1
-            rid = message["rid"] = self._last_rid
-            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            self._pending[rid] = answer
-            try:
-                self._channel.send(msgspec.json.encode(message))
-                return await answer
-            finally:
-                del self._pending[rid]
+            return await self._exchange(message)
+
+    async def _exchange(self, message: dict[str, Any]) -> Answer:
+        await self._channel.room()
+        self._last_rid += 1
+        rid = message["rid"] = self._last_rid
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._pending[rid] = answer
+        try:
+            self._channel.send(msgspec.json.encode(message))
+            return await answer
+        finally:
+            del self._pending[rid]
 
     # What comes.
 

@@ -118,6 +118,8 @@ class Connection:
             await self._close(WSCloseCode.PROTOCOL_ERROR, str(error))
         finally:
             writer.cancel()
+            # At once: who is cancelled here a second time gets no further.
+            self._errands.cancel()
             await asyncio.gather(writer, self._errands.aclose(), return_exceptions=True)
 
     async def go_away(self) -> None:

@@ -98,6 +98,7 @@ class Agent:
             secret=bytes.fromhex(config.secret),
             workspace=config.workspace,
             base_env=config.base_env,
+            process_limit=config.process_limit,
         )
         calls = Calls(
             self._board,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 
 from hopx_async.protocol.lifecycle import (
     MAX_TEXT_BYTES,
     SIGNAL_NAMES,
+    STDIN_BYTES,
     Problem,
     problem_with_env,
     problem_with_grace,
     problem_with_id,
     problem_with_secrets,
+    problem_with_size,
     problem_with_spec,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = ["USAGE_KEYS", "id_of", "problem_with_request"]
@@ -28,6 +32,7 @@ _MAX_FIGURE = 2**63
 
 _SPEC_KEYS = (
     *("process_id", "command", "working_dir", "timeout", "name", "tags", "merge_stderr"),
+    *("idle_timeout", "stdin", "pty", "limits"),
     *("usage_interval", "mask_secrets"),
 )
 _PUBLIC_KEYS = frozenset({*_SPEC_KEYS, "env_names", "spec_digest", "created_at"})
@@ -46,14 +51,10 @@ def problem_with_request(message: dict[str, Any]) -> Problem | None:
         return Problem("rid", rid, "a request has a number")
     if op == "start":
         return _problem_with_start(message)
-    problem = problem_with_id(message.get("id"))
-    if op == "signal":
-        return problem or _problem_with_signal(message)
-    if op == "kill":
-        return problem or problem_with_grace(message.get("grace"))
-    if op == "usage":
-        return problem or _problem_with_usage(message.get("usage"))
-    return Problem("op", op, "a request is a start, a signal, a kill or a usage")
+    look = _LOOKS.get(str(op))
+    if look is None:
+        return Problem("op", op, f"a request is a start or one of {', '.join(_LOOKS)}")
+    return problem_with_id(message.get("id")) or look(message)
 
 
 def _problem_with_start(message: dict[str, Any]) -> Problem | None:
@@ -108,6 +109,24 @@ def _problem_with_signal(message: dict[str, Any]) -> Problem | None:
     return None
 
 
+def _problem_with_stdin(message: dict[str, Any]) -> Problem | None:
+    offset, data, eof = message.get("offset"), message.get("data"), message.get("eof")
+    if offset is not None and (type(offset) is not int or offset < 0):
+        return Problem("offset", offset, "a number of bytes, 0 or more, or null to ask for it")
+    if not isinstance(eof, bool):
+        return Problem("eof", eof, "true or false")
+    try:
+        size = len(b64decode(data, validate=True)) if isinstance(data, str) else None
+    except ValueError:
+        size = None
+    # What is typed is not to be shown.
+    if size is None:
+        return Problem("data", type(data).__name__, "bytes in base64")
+    if size > STDIN_BYTES:
+        return Problem("data", f"{size} bytes", f"at most {STDIN_BYTES} bytes at a time")
+    return None
+
+
 def _problem_with_usage(usage: object) -> Problem | None:
     if not isinstance(usage, dict) or set(usage) != USAGE_KEYS:
         return Problem("usage", usage, f"it has {' '.join(sorted(USAGE_KEYS))}")
@@ -138,3 +157,12 @@ def _is_plain(env: dict[str, Any]) -> bool:
     return (
         names.isprintable() and text.isascii() and "\0" not in text and len(text) < MAX_TEXT_BYTES
     )
+
+
+_LOOKS: dict[str, Callable[[dict[str, Any]], Problem | None]] = {
+    "kill": lambda message: problem_with_grace(message.get("grace")),
+    "resize": lambda message: problem_with_size("size", message.get("size")),
+    "signal": _problem_with_signal,
+    "stdin": _problem_with_stdin,
+    "usage": lambda message: _problem_with_usage(message.get("usage")),
+}

@@ -16,7 +16,7 @@ import time
 from hopx_async.keeper import proc
 from hopx_async.keeper.cgroup import find_places
 from hopx_async.keeper.channel import Channel
-from hopx_async.keeper.command import READ_BYTES, Command
+from hopx_async.keeper.command import Command
 from hopx_async.keeper.desk import Desk
 from hopx_async.keeper.groups import Groups
 from hopx_async.keeper.index import Index, end_line
@@ -24,6 +24,7 @@ from hopx_async.keeper.keeping import Ended, Keeping, restored
 from hopx_async.keeper.kill import Killer
 from hopx_async.keeper.loop import Loop
 from hopx_async.keeper.orphans import Orphans
+from hopx_async.keeper.pipe import READ_BYTES
 from hopx_async.keeper.recover import recover
 from hopx_async.keeper.scan import EVERYTHING, Scanner
 from hopx_async.keeper.spawn import Spawner

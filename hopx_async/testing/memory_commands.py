@@ -21,6 +21,8 @@ from hopx_async.keeper.mask import Masks
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.variables import Variables
+from hopx_async.testing.memory_idle import MemoryIdle
+from hopx_async.testing.memory_input import Interactive
 from hopx_async.testing.memory_log import MemoryLogs
 from hopx_async.testing.memory_ports import MemoryPorts
 
@@ -31,7 +33,7 @@ _PAGE = 100
 _HARMLESS = frozenset({"SIGCONT", "SIGWINCH"})
 
 
-class ScriptedCommand:
+class ScriptedCommand(Interactive):
     """A command in a memory sandbox, as its script sees it.
 
     Attributes:
@@ -43,6 +45,7 @@ class ScriptedCommand:
     """
 
     def __init__(self, spec: dict[str, Any], pid: int, owner: MemoryCommands) -> None:
+        super().__init__(spec)
         self.process_id: str = spec["process_id"]
         self.pid = pid
         self.spec = spec
@@ -57,6 +60,7 @@ class ScriptedCommand:
         self._signal_ids: set[str] = set()
         self._tail: list[tuple[str, bytes]] = []
         self._began = anyio.current_time()
+        self._idle = MemoryIdle(spec.get("idle_timeout"))
         self.started_at: float | None = None
         self.exit: dict[str, Any] | None = None
         self.ended = anyio.Event()
@@ -68,7 +72,7 @@ class ScriptedCommand:
 
     async def stderr(self, data: bytes) -> None:
         """Write to stderr."""
-        merged = self.spec.get("merge_stderr")
+        merged = self.spec.get("merge_stderr") or self.spec.get("pty")
         await self._write(
             records.STDOUT if merged else records.STDERR, "stdout" if merged else "stderr", data
         )
@@ -105,6 +109,7 @@ class ScriptedCommand:
 
     def _append(self, kind: int, stream: str, data: bytes) -> None:
         if self.exit is None and data:
+            self._idle.touched()
             self._tail = [*self._tail[-32:], (stream, data[-lifecycle.TAIL_BYTES :])]
             self._owner.logs.append_data(self.process_id, kind, self._owner.now(), data)
             self._owner.changed(self.process_id)
@@ -134,7 +139,8 @@ class ScriptedCommand:
         """Deliver a signal once; return whether the command was there to get it."""
         if self.exit is not None:
             return False
-        if signal_id not in self._signal_ids and name not in _HARMLESS:
+        again = signal_id in self._signal_ids
+        if not again and not self.caught(name) and name not in _HARMLESS:
             self.end_by(cause, name)
         self._signal_ids.add(signal_id)
         return True
@@ -143,7 +149,9 @@ class ScriptedCommand:
         code: int | None = None
         try:
             with anyio.move_on_after(self.spec.get("timeout")) as scope:
-                code = await script(self)
+                code = await self._idle.watch(script(self))
+            if self._idle.over:
+                self._cause, self._signal = self._cause or "idle_timed_out", "SIGTERM"
             if scope.cancelled_caught:
                 self._cause, self._signal = self._cause or "timed_out", "SIGTERM"
         except asyncio.CancelledError:
@@ -174,6 +182,7 @@ class ScriptedCommand:
         }
         tail = {} if (reason, code) == ("exited", 0) else {"tail": self._encoded_tail()}
         self._owner.append(self.process_id, records.EXITED, {**self.exit, **tail})
+        self.input.close()
         self.ended.set()
         self.ports.close()
 
@@ -251,10 +260,8 @@ class MemoryCommands:
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
         """Carry out one call."""
-        if method == "start":
-            return self._start(params)
-        if method == "list":
-            return self._list(params)
+        if method in {"start", "list"}:
+            return (self._start if method == "start" else self._list)(params)
         if method == "statistics":
             return {"commands": len(self._commands)}
         if method.startswith("env_"):
@@ -277,7 +284,7 @@ class MemoryCommands:
             return {"exit": command.exit, "survivors": [], "means": "ancestry"}
         if method == "wait_port":
             return await command.ports.wait(params["port"], params["path"])
-        raise ValueError(f"no such call: {method}")
+        return await command.input.call(method, params)
 
     async def stop(self) -> None:
         """End all commands as a stopping sandbox does."""

@@ -198,8 +198,9 @@ def _route(
     if method == "signal":
         body = {"name": params["name"], "cause": params.get("cause")}
         return "POST", f"{command}/signals/{quote(params['signal_id'], safe='')}", body, []
-    if method == "kill":
-        return "POST", f"{command}/kill", {"grace": params["grace"]}, []
+    if method in {"kill", "stdin", "resize"}:
+        body = {key: value for key, value in params.items() if key != "process_id"}
+        return "POST", f"{command}/{method}", body, []
     return _other_route(method, params)
 
 

@@ -65,6 +65,11 @@ async def starting(commands: hopx.Commands) -> None:
     assert_type(await commands.start(argv, env=env, timeout=1), hopx.CommandHandle)
     assert_type(await commands.start(("a",), working_dir=Path()), hopx.CommandHandle)
     assert_type(await commands.run("true", check=True, max_bytes=1), hopx.CommandResult)
+    limits = hopx.Limits(cpu_seconds=1, nice=5)
+    assert_type(await commands.start("a", pty=(1, 2), limits=limits), hopx.CommandHandle)
+    assert_type(await commands.start("a", pty=True, idle_timeout=1), hopx.CommandHandle)
+    assert_type(await commands.run("cat", input=b"x", stdin=True), hopx.CommandResult)
+    assert_type(await commands.run("cat", input="x"), hopx.CommandResult)
     assert_type(await commands.get("cmd"), hopx.CommandHandle)
     assert_type(await commands.get(hopx.CommandRef("sbx", "cmd")), hopx.CommandHandle)
     assert_type(await commands.list(status="running", tags={"a": "b"}), list[hopx.CommandInfo])
@@ -98,6 +103,10 @@ async def handles(handle: hopx.CommandHandle) -> None:
     assert_type(await handle.kill(grace=0), hopx.Exit)
     assert_type(await handle.terminate(), bool)
     assert_type(await handle.send_signal("INT"), bool)
+    await handle.send_stdin("text")
+    await handle.send_stdin(b"bytes")
+    await handle.close_stdin()
+    assert_type(await handle.resize(24, 80), bool)
 
 
 async def events(handle: hopx.CommandHandle) -> None:
