@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from hopx_async.keeper import proc
 from tests.keeper.harness import keeper_process, output
-from tests.support.cgroups import REAL, needs_cgroups
+from tests.support.cgroups import REAL, needs_cgroups, needs_pids
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -31,6 +32,18 @@ sys.exit(keeper.main(sys.argv[1:]))
 _HIDDEN = """
 ulimit -S -x 4711
 env -i setsid sh -c 'sleep 300 >/dev/null 2>&1 & echo $! >&3' 3>&1
+"""
+
+_MANY = """
+import os, time
+made = 0
+try:
+    while made < 20:
+        if os.fork() == 0:
+            time.sleep(300)
+        made += 1
+except OSError:
+    os._exit(made)
 """
 
 
@@ -60,6 +73,21 @@ def test_what_hides_from_ancestry_is_killed_in_its_cgroup(tmp_path: Path) -> Non
         stat = proc.read_stat(hidden)
         assert stat is None or stat.dead
         assert keeper.end_of("hides")["reason"] == "killed"
+    assert left_of_cgroups() == before
+
+
+@needs_pids
+def test_a_limit_of_processes_is_kept(tmp_path: Path) -> None:
+    """With a limit the command can be so many and no more; its cgroup goes with it."""
+    before = left_of_cgroups()
+    with keeper_process(tmp_path) as keeper:
+        started = keeper.start("many", [sys.executable, "-c", _MANY], limits={"processes": 4})
+        assert "ok" in started, started
+        end = keeper.end_of("many")
+        assert (end["exit_code"], end["survivors"]) == (3, 3)
+        answer = keeper.ask("kill", id="many", grace=0.0)
+        assert answer["ok"] == {"survivors": [], "means": "cgroup"}
+        assert keeper.run("one", ["true"])["exit_code"] == 0
     assert left_of_cgroups() == before
 
 
