@@ -50,6 +50,7 @@ def test_make_takes_the_arguments_of_a_start() -> None:
         "idle_timeout": None,
         "stdin": False,
         "pty": None,
+        "overflow": "drop",
         "limits": None,
         "usage_interval": None,
         "mask_secrets": False,

@@ -163,9 +163,14 @@ class Keeper:
 
     def _go_on(self, command: Command) -> None:
         """Resume *command* if its log was held and is not any more."""
-        if command in self._stuck and command.log.retry():
+        if command not in self._stuck:
+            return
+        if command.log.retry():
             self._stuck.discard(command)
             command.resume()
+        else:
+            # What had room is to be read, or nobody would make room for the rest.
+            self.changed(command)
 
     def _retry_logs(self) -> None:
         self._retry = None

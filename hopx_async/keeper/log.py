@@ -82,8 +82,7 @@ class Log:
         return self._counts[0] + self._counts[1]
 
     @property
-    def held(self) -> bool:
-        """Whether a reader needs so much that nothing more may be written."""
+    def _held(self) -> bool:
         return self.pin is not None and self.end - self.pin >= self._room
 
     @property
@@ -102,11 +101,7 @@ class Log:
         return self._head_end + self.end - self.segments[1]
 
     def shrink(self) -> bool:
-        """Free the oldest segment but the head, the current one too after beginning another.
-
-        Returns:
-            Whether there was anything to free.
-        """
+        """Free the oldest segment but the head, even the current one; tell whether there was."""
         if len(self.segments) == 2:
             idle = self._pending or not self._opened or self.end - self._start <= records.BLOCK
             if idle or not self._roll():
@@ -257,7 +252,7 @@ class Log:
         """Write as much as there is room for; return how many bytes that was."""
         written = 0
         stream = kind - records.STDOUT
-        while written < len(data) and not self.held:
+        while written < len(data) and not self._held:
             if not self._make_room(_LEAST_DATA):
                 break
             room = self._limit - self.end

@@ -28,6 +28,13 @@ def _fill(keeper: KeeperProcess) -> int:
     return end
 
 
+def _moved(keeper: KeeperProcess, end: int) -> int:
+    """Let the reader have read all up to *end*; return how far the log goes when it goes on."""
+    keeper.ask("hold", id="a", offset=end, seconds=60)
+    keeper.wait(lambda: keeper.known["a"]["end"] > end)
+    return int(keeper.known["a"]["end"])
+
+
 def test_a_held_log_loses_nothing(tmp_path: Path) -> None:
     """The command waits at the bound, and goes on as far as its reader moves."""
     with keeper_process(tmp_path, **SMALL) as keeper:
@@ -38,6 +45,15 @@ def test_a_held_log_loses_nothing(tmp_path: Path) -> None:
         assert keeper.known["a"]["end"] == end
         keeper.ask("hold", id="a", offset=end, seconds=60)
         keeper.wait(lambda: keeper.known["a"]["end"] > end)
+        keeper.ask("kill", id="a", grace=0)
+
+
+def test_a_reader_that_moves_gets_everything(tmp_path: Path) -> None:
+    """One read of a pipe may be more than there is room for: what had room is told at once."""
+    with keeper_process(tmp_path, retention_bytes=MIB) as keeper:
+        end = _fill(keeper)
+        for _ in range(20):
+            end = _moved(keeper, end)
         keeper.ask("kill", id="a", grace=0)
 
 
