@@ -66,7 +66,9 @@ async def starting(commands: hopx.Commands) -> None:
     assert_type(await commands.start(("a",), working_dir=Path()), hopx.CommandHandle)
     assert_type(await commands.run("true", check=True, max_bytes=1), hopx.CommandResult)
     limits = hopx.Limits(cpu_seconds=1, nice=5)
-    assert_type(await commands.start("a", pty=(1, 2), overflow="wait", limits=limits), hopx.CommandHandle)
+    assert_type(
+        await commands.start("a", pty=(1, 2), overflow="wait", limits=limits), hopx.CommandHandle
+    )
     assert_type(await commands.start("a", pty=True, idle_timeout=1), hopx.CommandHandle)
     assert_type(await commands.run("cat", input=b"x", stdin=True), hopx.CommandResult)
     assert_type(await commands.run("cat", input="x"), hopx.CommandResult)
