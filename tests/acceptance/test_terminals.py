@@ -72,7 +72,7 @@ async def test_bash_survives_its_agent(tmp_path: Path) -> None:
         assert await job.resize(50, 132)
         await job.send_stdin("stty size; echo $word, $COLUMNS\n")
         await screen.shows("50 132\r\nkept, 132\r\n")
-        await job.send_stdin("echo wai''ting; sleep 600\n")
+        await job.send_stdin("echo wai''ting; read word\n")
         await screen.shows("waiting")
         await job.send_stdin(b"\x03")
         await screen.shows("$ ")
