@@ -45,6 +45,7 @@ KEEPER_MODULES = 150
 MIRRORED = frozenset({"agent", "control", "keeper", "protocol", "testing", "transport"})
 #: Module -> why no test file mirrors it.
 WITHOUT_OWN_TEST: dict[str, str] = {
+    "hopx_async.control.machines": "two protocols; what stands behind them has tests",
     "hopx_async.hopx_error": "tests/test_errors.py tries it with every error that there is",
 }
 

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 
 from hopx_async.agent.calls import fault
 from hopx_async.agent.dialect.answers import error_body, speaks_hopx
+from hopx_async.agent.pausing import Pausing
 from hopx_async.errors import (
     AgentFault,
     ApiError,
@@ -45,6 +46,7 @@ class Guard:
         allow_hosts: Further ``host`` or ``host:port`` that it serves, and whose pages may ask.
         ready: Whether it can answer yet.
         verify: Checks a token that is not *token*; None where that is the only one.
+        pausing: Knows whether the sandbox is paused; None where it never is.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Guard:
         allow_hosts: Iterable[str],
         ready: Callable[[], bool],
         verify: Callable[[str], None] | None = None,
+        pausing: Pausing | None = None,
     ) -> None:
         self._token = token.encode()
         self._port = port
@@ -63,6 +66,7 @@ class Guard:
         self._allowed = frozenset(name.lower() for name in allow_hosts)
         self._ready = ready
         self._verify = verify
+        self._pausing = pausing
 
     def middleware(self) -> Any:
         """Return the aiohttp middleware."""
@@ -92,9 +96,13 @@ class Guard:
         """
         self._check_host(request)
         self._check_origin(request)
-        if request.path in _OPEN_PATHS and request.method in {"GET", "HEAD"}:
+        is_open = request.path in _OPEN_PATHS and request.method in {"GET", "HEAD"}
+        if not is_open:
+            self._check_token(request)
+        if self._pausing is not None:
+            self._pausing.check(request.path)
+        if is_open:
             return
-        self._check_token(request)
         length = request.content_length
         bounded = not request.path.startswith(_OWN_BOUND)
         if length is not None and length > wire.MAX_CALL_BYTES and bounded:

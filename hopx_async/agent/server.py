@@ -33,6 +33,7 @@ from hopx_async.agent.holds import Holds
 from hopx_async.agent.keepers import KeeperFacts, Keepers
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
 from hopx_async.agent.logs import Logs
+from hopx_async.agent.pausing import Pausing
 from hopx_async.agent.poll_route import Sessions
 from hopx_async.agent.privacy import become_unreadable
 from hopx_async.agent.root_link import RootLink
@@ -117,10 +118,12 @@ class Agent:
             self._starts,
             calls,
             self._followers,
+            environment=self._environment,
             workspace=config.workspace,
             base_env=config.base_env,
             sandbox_id=config.sandbox_id,
         )
+        self._pausing = Pausing(self._board, calls, state_dir)
         self._holds = Holds(self._board, config.retention_bytes, self._tell_hold)
         doors = (calls, self._logs, config.sandbox_id, self._holds)
         self._connections, self._sessions = Connections(*doors), Sessions(*doors)
@@ -167,7 +170,8 @@ class Agent:
             port=self._config.port,
             allow_hosts=self._config.allow_hosts,
             ready=lambda: self.ready,
-            verify=_verifier(self._config),
+            verify=verifier(self._config.token_secret, self._config.sandbox_id),
+            pausing=self._pausing,
         )
         app = web.Application(
             middlewares=[self._dialect.figures.middleware(), guard.middleware()],
@@ -176,6 +180,7 @@ class Agent:
         system = self._dialect.system
         Routes(calls, self._connections, self._sessions, lambda: self.ready, system).add_to(app)
         self._dialect.add_to(app)
+        self._pausing.add_to(app)
         return app
 
     def _protocol(self) -> asyncio.Protocol:
@@ -222,12 +227,6 @@ class Agent:
             "rss_bytes": resident,
             "uptime": time.monotonic() - self._begun,
         }
-
-
-def _verifier(config: Config) -> Callable[[str], None] | None:
-    if config.token_secret is None:
-        return None
-    return verifier(config.token_secret, config.sandbox_id)
 
 
 class _Process:

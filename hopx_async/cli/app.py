@@ -17,6 +17,7 @@ from hopx_async.cli.job import Command
 from hopx_async.cli.output import complain, forget_output, is_terminal
 from hopx_async.cli.place import URL_VARIABLE, Isolation, find_place
 from hopx_async.cli.run import Style, run_all
+from hopx_async.cli.serve import AGENTS, run_server
 from hopx_async.cli.status import SIGNALED, error_status
 from hopx_async.cli.usage import ARGV, ArgvCommand, Group
 from hopx_async.errors import HopxError, InvalidArgument
@@ -24,7 +25,7 @@ from hopx_async.model import CommandSpec, Status
 from hopx_async.protocol import lifecycle
 from hopx_async.sandbox import Sandbox
 
-__all__ = ["app", "kill", "logs", "ps", "run", "start", "version", "wait"]
+__all__ = ["app", "kill", "logs", "ps", "run", "serve", "start", "version", "wait"]
 
 app = typer.Typer(
     cls=Group,
@@ -209,6 +210,52 @@ def kill(
         return await manage.kill(sandbox, commands, grace)
 
     raise typer.Exit(_there(action, url, token_file))
+
+
+@app.command()
+def serve(
+    *,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where the server and its agents listen.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="0 for any that is free.")
+    ] = 8765,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keeps the sandboxes; by default they go with it."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keys, one a line; by default one is made."),
+    ] = None,
+    max_sandboxes: Annotated[
+        int, typer.Option(metavar="N", help="How many there may be at a time.")
+    ] = 64,
+    agent: Annotated[
+        str, typer.Option(metavar="KIND", help=f"One of {', '.join(AGENTS)}.")
+    ] = "ours",
+    announce: Annotated[
+        bool, typer.Option("--announce", help="Print url and key as one line of JSON.")
+    ] = False,
+) -> None:
+    """Serve HopX's own interface on this machine, for its official clients.
+
+    Commands run as this user, without isolation. SIGTERM or Ctrl-C ends all of them.
+    """
+
+    async def main() -> int:
+        return await run_server(
+            host=host,
+            port=port,
+            state_dir=None if state_dir is None else state_dir.resolve(),
+            key_file=api_key_file,
+            max_sandboxes=max_sandboxes,
+            agent=agent,
+            announce=announce,
+        )
+
+    raise typer.Exit(_status(main))
 
 
 @app.command()

@@ -31,6 +31,8 @@ KEEPER_COMMANDS = 2000
 STALLED_AFTER = 5.0
 # What a parent may say in its first line, and what it must be.
 _CONFIG: dict[str, type | tuple[type, ...]] = {
+    "host": str,
+    "port": int,
     "workspace": str,
     "base_env": dict,
     "sandbox_id": str,

@@ -42,15 +42,23 @@ class RootProcess:
         self._pidfd: int | None = None
 
     @classmethod
-    async def start(cls, state: Path, config: dict[str, Any]) -> Self:
-        """Start a root on a state directory. Cancelling it leaves nothing behind."""
+    async def start(cls, state: Path, config: dict[str, Any], log: Path | None = None) -> Self:
+        """Start a root on a state directory. Cancelling it leaves nothing behind.
+
+        Args:
+            state: The directory.
+            config: What it is told.
+            log: Where it complains; None for where this process does.
+        """
         spawned: list[Self] = []
         with anyio.CancelScope(shield=True):  # a spawn takes milliseconds
-            spawned.append(await anyio.to_thread.run_sync(cls._spawn, state, config))
+            spawned.append(await anyio.to_thread.run_sync(cls._spawn, state, config, log))
         return spawned[0]
 
     @classmethod
-    def _spawn(cls, state: Path, config: dict[str, Any]) -> Self:
+    def _spawn(cls, state: Path, config: dict[str, Any], log: Path | None) -> Self:
+        # Whoever outlives this process does not hold its terminal, or a pipe of its parent's.
+        stderr = None if log is None else log.open("ab")
         theirs, ours = os.pipe()
         try:
             process = subprocess.Popen(
@@ -60,6 +68,7 @@ class RootProcess:
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
+                stderr=stderr,
                 env=_environment(),
                 pass_fds=(theirs,),
                 start_new_session=True,  # the terminal's Ctrl-C reaches the client alone
@@ -69,6 +78,8 @@ class RootProcess:
             raise
         finally:
             os.close(theirs)
+            if stderr is not None:
+                stderr.close()
         root = cls(process, ours, detached=bool(config.get("detached")))
         root._tell(config)
         return root

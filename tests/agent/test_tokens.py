@@ -53,8 +53,10 @@ BAD = {
 async def test_forged_tokens_open_nothing(tmp_path: Path, name: str) -> None:
     """Forged, expired and foreign tokens are 401 with HopX's code; nothing is started."""
     text, word = BAD[name]
+    verify = verifier(SECRET, "sbx_test")
+    assert verify is not None
     with pytest.raises(TokenError):
-        verifier(SECRET, "sbx_test")(text)
+        verify(text)
     async with serving(tmp_path / "s", token_secret=SECRET) as server:
         headers = {"Authorization": f"Bearer {text}"}
         for path in ("/commands/run", "/execute/kill/x", "/nowhere"):

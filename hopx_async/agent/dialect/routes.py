@@ -10,6 +10,7 @@ from hopx_async.agent.board import Board
 from hopx_async.agent.calls import Calls
 from hopx_async.agent.dialect.asks import Asks
 from hopx_async.agent.dialect.commands import CommandRoutes
+from hopx_async.agent.dialect.env import EnvRoutes
 from hopx_async.agent.dialect.files import FileRoutes
 from hopx_async.agent.dialect.paths import Places
 from hopx_async.agent.dialect.rows import Rows
@@ -18,6 +19,7 @@ from hopx_async.agent.dialect.sockets import Sockets
 from hopx_async.agent.dialect.streams import StreamRoutes
 from hopx_async.agent.dialect.system import Figures, SystemRoutes
 from hopx_async.agent.dialect.watch import WatchRoute
+from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.follow import Followers
 from hopx_async.agent.starts import Starts
 
@@ -32,6 +34,7 @@ class Dialect:
         starts: Starts them.
         calls: Kills them.
         followers: Reads their output.
+        environment: The sandbox's own variables.
         workspace: What ``/workspace`` is.
         base_env: Where programs are found.
         sandbox_id: The sandbox.
@@ -48,6 +51,7 @@ class Dialect:
         calls: Calls,
         followers: Followers,
         *,
+        environment: SandboxEnvironment,
         workspace: str,
         base_env: Mapping[str, str],
         sandbox_id: str,
@@ -70,6 +74,7 @@ class Dialect:
             CommandRoutes(asks, self._running, Rows(board, followers)),
             StreamRoutes(asks, self._running, sockets),
             FileRoutes(places),
+            EnvRoutes(environment, calls),
             WatchRoute(places, sockets),
             self.system,
         )

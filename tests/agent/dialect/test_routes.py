@@ -52,7 +52,8 @@ async def test_a_large_body_is_refused(tmp_path: Path) -> None:
 async def test_the_page_of_hopx_routes_has_them_all(tmp_path: Path) -> None:
     """Each route of the dialect stands in the reference, and no other."""
     page = Path(__file__).parents[3] / "docs" / "reference" / "hopx-routes.md"
-    rows = [line for line in page.read_text().splitlines() if line.startswith("| `")]
+    text = page.read_text().partition("## The control plane")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
     told = {route for line in rows for route in re.findall(r"`([A-Z*]+ /[^`]*)`", line)}
     async with serving(tmp_path / "s") as server:
         coded = {

@@ -1,0 +1,77 @@
+"""A sandbox that is paused: its commands are stopped, and its agent answers nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from aiohttp import web
+
+from hopx_async.agent.board import Board
+from hopx_async.agent.calls import Calls
+from hopx_async.agent.dialect.answers import Refused
+from hopx_async.errors import HopxError
+from hopx_async.model import new_process_id
+
+__all__ = ["Pausing"]
+
+_OPEN = frozenset({"/v1/pause", "/v1/resume", "/info"})
+
+
+class Pausing:
+    """Pauses and resumes. A mark in the state directory tells an agent that comes after this.
+
+    Commands' own time limits go on: they are counted by a clock.
+
+    Args:
+        board: The commands that are known.
+        calls: Signals them.
+        state_dir: Where the mark is.
+    """
+
+    def __init__(self, board: Board, calls: Calls, state_dir: Path) -> None:
+        self._board = board
+        self._calls = calls
+        self._mark = state_dir / "paused"
+        self._paused = self._mark.exists()
+
+    def add_to(self, app: web.Application) -> None:
+        """Add both routes to *app*."""
+        app.add_routes([web.post("/v1/pause", self._pause), web.post("/v1/resume", self._resume)])
+
+    def check(self, path: str) -> None:
+        """Refuse a request to an agent that is paused.
+
+        Raises:
+            Refused: With 503.
+        """
+        if self._paused and path not in _OPEN:
+            raise Refused("SANDBOX_PAUSED", "the sandbox is paused: resume it", status=503)
+
+    async def _pause(self, _request: web.Request) -> web.Response:
+        self._paused = True
+        await asyncio.to_thread(self._mark.touch, 0o600)
+        await self._signal("SIGSTOP")
+        return web.json_response({"paused": True})
+
+    async def _resume(self, _request: web.Request) -> web.Response:
+        await self._signal("SIGCONT")
+        await asyncio.to_thread(self._mark.unlink, missing_ok=True)
+        self._paused = False
+        return web.json_response({"paused": False})
+
+    async def _signal(self, name: str) -> None:
+        """Send a signal to every command that runs, page by page."""
+        after: str | None = ""
+        while after is not None:
+            page, after = self._board.page(after=after, status="running")
+            asked = [
+                self._calls.call(
+                    "signal",
+                    {"process_id": one.process_id, "signal_id": new_process_id(), "name": name},
+                )
+                for one in page
+            ]
+            for told in await asyncio.gather(*asked, return_exceptions=True):
+                if isinstance(told, BaseException) and not isinstance(told, HopxError):
+                    raise told

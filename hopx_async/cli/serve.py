@@ -1,0 +1,67 @@
+"""``hopx-async serve``: the local server that HopX's official clients run against."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from hopx_async.control.machines import Machines
+from hopx_async.errors import InvalidArgument, Unsupported
+
+__all__ = ["AGENTS", "run_server"]
+
+#: The agents that a server can give to its sandboxes.
+AGENTS: dict[str, str] = {
+    "ours": "commands that can be followed and killed",
+}
+_NEEDED = ("jwt", "psutil", "watchfiles")
+
+
+async def run_server(
+    *,
+    host: str,
+    port: int,
+    state_dir: Path | None,
+    key_file: Path | None,
+    max_sandboxes: int,
+    agent: str,
+    announce: bool,
+) -> int:
+    """Serve until SIGTERM or Ctrl-C; return the exit status.
+
+    Raises:
+        Unsupported: Elsewhere than on Linux, and without the extra ``serve``.
+        InvalidArgument: If an argument breaks a rule.
+        OSError: If a file cannot be used.
+    """
+    if sys.platform != "linux":
+        raise Unsupported(f"serve needs Linux, this is {sys.platform}")
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Unsupported(f"{', '.join(missing)} missing: pip install 'hopx-async[serve]'")
+    if agent not in AGENTS:
+        raise InvalidArgument("--agent", repr(agent), f"one of {', '.join(sorted(AGENTS))}")
+    from hopx_async.control.server import serve
+    from hopx_async.providers.machines import AgentMachines
+
+    def machines(address: str, detached: bool) -> Machines:
+        return AgentMachines(address, detached=detached)
+
+    def ready(facts: dict[str, Any]) -> None:
+        if announce:
+            print(json.dumps({"url": facts["url"], "api_key": facts["api_key"]}), flush=True)
+            return
+        print(f"serving at {facts['url']}; the API key is in {facts['key_file']}", flush=True)
+
+    return await serve(
+        machines,
+        host=host,
+        port=port,
+        state_dir=state_dir,
+        key_file=key_file,
+        max_sandboxes=max_sandboxes,
+        ready=ready,
+    )

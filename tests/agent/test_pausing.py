@@ -1,0 +1,50 @@
+"""Tests of hopx_async.agent.pausing, through an agent that serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.agent.harness import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_a_paused_agent_answers_nobody(tmp_path: Path) -> None:
+    """Paused, its commands are stopped and everything is 503 but its facts; then it goes on."""
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        for name in ("one", "two"):
+            server.keeper.running(name)
+        server.keeper.finish("two")
+        await client.exit("two")
+        assert (await server.ask("POST", "/v1/pause"))[0] == 200
+        status, told = await server.ask("POST", "/commands/run", json={"command": "true"})
+        assert (status, told["code"]) == (503, "SANDBOX_PAUSED")
+        for path in ("/health", "/v1/commands", "/execute/processes"):
+            assert (await server.ask("GET", path))[0] == 503
+        assert (await server.ask("GET", "/info"))[0] == 200
+        assert (await server.ask("POST", "/v1/resume"))[0] == 200
+        assert (await server.ask("GET", "/health"))[0] == 200
+
+        said = [(one["id"], one["name"]) for one in server.keeper.requests]
+        assert said == [("one", "SIGSTOP"), ("one", "SIGCONT")]
+
+
+async def test_an_agent_that_comes_back_stays_paused(tmp_path: Path) -> None:
+    """The mark is on the disk: an agent that was restarted knows it."""
+    async with serving(tmp_path / "s") as server:
+        await server.ask("POST", "/v1/pause")
+    async with serving(tmp_path / "s") as server:
+        assert (await server.ask("GET", "/health"))[0] == 503
+        await server.ask("POST", "/v1/resume")
+    async with serving(tmp_path / "s") as server:
+        assert (await server.ask("GET", "/health"))[0] == 200
+
+
+async def test_pausing_needs_the_token(tmp_path: Path) -> None:
+    """Without the token nobody pauses."""
+    async with serving(tmp_path / "s") as server:
+        headers = {"Authorization": "Bearer wrong"}
+
+        assert (await server.ask("POST", "/v1/pause", headers=headers))[0] == 401
+        assert (await server.ask("GET", "/health"))[0] == 200

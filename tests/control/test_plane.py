@@ -1,0 +1,127 @@
+"""Tests of hopx_async.control.plane, over machines that run nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hopx_async.control.answers import Refused
+from hopx_async.control.plane import Plane
+from hopx_async.control.records import Shelf
+from hopx_async.errors import AgentFault
+from tests.control.plane_double import FakeMachines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def opened(path: Path, machines: FakeMachines, **options: int) -> Plane:
+    plane = Plane(Shelf(path), machines, **options)
+    await plane.open()
+    return plane
+
+
+async def test_a_plane_that_comes_back_finds_its_sandboxes(tmp_path: Path) -> None:
+    """Those that run are taken over as they are; those that do not are started again."""
+    machines = FakeMachines()
+    first = await opened(tmp_path, machines)
+    kept = await first.create("base", "local", {"A": "1"})
+    ended = await first.create("base", "local", {})
+    stopped = await first.create("base", "local", {})
+    paused = await first.create("base", "local", {})
+    await first.turn(stopped.id, "stopped")
+    await first.turn(paused.id, "paused")
+    del machines.running[ended.id], machines.running[stopped.id]
+
+    second = await opened(tmp_path, machines)
+
+    assert second.get(kept.id) == kept
+    assert machines.starts[4:] == [ended.id]
+    assert second.get(stopped.id).status == "stopped"
+    assert second.get(paused.id).status == "paused"
+
+
+async def test_there_are_only_so_many(tmp_path: Path) -> None:
+    """One too many is refused with the figures, at once asked for or one after another."""
+    machines = FakeMachines()
+    plane = await opened(tmp_path, machines, max_sandboxes=2)
+    asked = [plane.create("base", "local", {}) for _ in range(4)]
+    told = await asyncio.gather(*asked, return_exceptions=True)
+
+    refused = [one for one in told if isinstance(one, Refused)]
+    assert len(refused) == 2
+    assert "limit" in str(refused[0])
+    assert refused[0].details == {"limit": 2, "current": 2, "available": 0}
+    assert len(machines.starts) == 2
+
+
+async def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """A sandbox whose agent does not come up is no sandbox, and its place is free."""
+    machines = FakeMachines()
+    machines.broken = True
+    plane = await opened(tmp_path, machines, max_sandboxes=1)
+    with pytest.raises(AgentFault):
+        await plane.create("base", "local", {})
+    assert list(tmp_path.iterdir()) == []
+    machines.broken = False
+
+    await plane.create("base", "local", {})
+
+
+async def test_a_sandbox_ends_in_its_time(tmp_path: Path) -> None:
+    """When its time is over a sandbox is deleted, and its machine stopped."""
+    machines = FakeMachines()
+    plane = await opened(tmp_path, machines)
+    sandbox = await plane.create("base", "local", {})
+    machine = machines.running[sandbox.id]
+    await plane.set_timeout(sandbox.id, 1)
+    plane._expire(sandbox.id)  # what the timer does
+    await asyncio.gather(*plane._ending)
+
+    assert machine.told == ["stop"]
+    with pytest.raises(Refused):
+        plane.get(sandbox.id)
+    assert plane._timers == {}
+
+
+async def test_time_goes_on_while_the_plane_is_away(tmp_path: Path) -> None:
+    """One whose time was over meanwhile is deleted when the plane comes back."""
+    machines = FakeMachines()
+    first = await opened(tmp_path, machines)
+    sandbox = await first.create("base", "local", {})
+    await first.set_timeout(sandbox.id, 1)
+    sandbox.expires_at = time.time() - 1
+    Shelf(tmp_path).save(sandbox)
+
+    second = await opened(tmp_path, machines)
+
+    assert machines.running[sandbox.id].told == ["stop"]
+    with pytest.raises(Refused):
+        second.get(sandbox.id)
+    await first.aclose()
+
+
+async def test_the_end_stops_every_machine(tmp_path: Path) -> None:
+    """At its end each machine is stopped, and the sandboxes stay written down."""
+    machines = FakeMachines()
+    plane = await opened(tmp_path, machines)
+    ids = [(await plane.create("base", "local", {})).id for _ in range(3)]
+    await plane.aclose()
+
+    assert [machines.running[one].told for one in ids] == [["stop"]] * 3
+    assert [one.id for one in Shelf(tmp_path).load()] == sorted(ids)
+
+
+async def test_one_thing_after_another(tmp_path: Path) -> None:
+    """Two deletes at once: one does it, the other hears that it is gone."""
+    machines = FakeMachines()
+    plane = await opened(tmp_path, machines)
+    sandbox = await plane.create("base", "local", {})
+    told = await asyncio.gather(
+        plane.delete(sandbox.id), plane.delete(sandbox.id), return_exceptions=True
+    )
+
+    assert [type(one).__name__ for one in told] == ["NoneType", "Refused"]

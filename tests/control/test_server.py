@@ -1,0 +1,142 @@
+"""Tests of hopx_async.control.server, with agents that run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from hopx_async.control.server import read_keys
+from hopx_async.errors import InvalidArgument
+from tests.support.agents import scope_members
+
+
+class Served:
+    """``hopx-async serve`` as a process."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "hopx_async.cli", "serve", "--announce", "--port", "0"]
+        self.process = subprocess.Popen(
+            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    async def up(self) -> aiohttp.ClientSession:
+        """Wait until it serves; return a client that has the key."""
+        assert self.process.stdout is not None
+        line = await asyncio.to_thread(self.process.stdout.readline)
+        facts = json.loads(line)
+        return aiohttp.ClientSession(facts["url"], headers={"X-API-Key": facts["api_key"]})
+
+    async def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Signal it and wait for its end; return status and what it complained of."""
+        self.process.send_signal(number)
+        _, complaint = await asyncio.to_thread(self.process.communicate, timeout=60)
+        return self.process.returncode, complaint
+
+
+async def ask(http: aiohttp.ClientSession, method: str, path: str, **options: Any) -> Any:
+    async with http.request(method, path, **options) as response:
+        told = await response.json()
+        assert response.status in {200, 201}, told
+        return told
+
+
+async def run(told: dict[str, Any], text: str, path: str = "run") -> Any:
+    """Run a command in a sandbox with the token that came with it."""
+    headers = {"Authorization": f"Bearer {told['auth_token']}"}
+    async with aiohttp.ClientSession(told["public_host"], headers=headers) as http:
+        return await ask(http, "POST", f"/commands/{path}", json={"command": text})
+
+
+async def test_a_sandbox_from_its_creation_to_sigterm(tmp_path: Path) -> None:
+    """Its commands see its variables; SIGTERM ends them, and the temporary directory goes."""
+    served = Served()
+    async with await served.up() as http:
+        body = {"template_name": "base", "env_vars": {"GREETING": "hi"}}
+        told = await ask(http, "POST", "/v1/sandboxes", json=body)
+        assert (await run(told, "echo $GREETING"))["stdout"] == "hi\n"
+        place = (await run(told, "pwd; true"))["stdout"].strip()
+        await run(told, "sleep 600 & sleep 600", "background")
+        assert scope_members(told["id"])
+
+    assert await served.end() == (0, "")
+    assert scope_members(told["id"]) == []
+    assert not Path(place).exists()
+
+
+@pytest.mark.leaves_orphans
+async def test_sandboxes_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
+    """Killed and started again, it has its sandboxes, their commands and their tokens."""
+    state = ("--state-dir", str(tmp_path / "state"))
+    served = Served(*state)
+    async with await served.up() as http:
+        told = await ask(http, "POST", "/v1/sandboxes", json={"template_name": "base"})
+        job = await run(told, "sleep 600; true", "background")
+    await served.end(signal.SIGKILL)
+
+    served = Served(*state)
+    async with await served.up() as http:
+        again = await ask(http, "GET", f"/v1/sandboxes/{told['id']}")
+        assert (again["status"], again["public_host"]) == ("running", told["public_host"])
+        listed = await run(told, f"kill -0 {job['pid']}")
+        assert listed["exit_code"] == 0
+        # A second one on the same directory is told so.
+        second = Served(*state)
+        _, complaint = await asyncio.to_thread(second.process.communicate, timeout=60)
+        assert "held by another server" in complaint
+    assert (await served.end())[0] == 0
+    assert scope_members(told["id"]) == []
+
+    # What SIGTERM ended is started anew, with its files.
+    served = Served(*state)
+    async with await served.up() as http:
+        again = await ask(http, "GET", f"/v1/sandboxes/{told['id']}")
+        assert again["status"] == "running"
+        told["public_host"] = again["public_host"]
+        assert (await run(told, "true"))["exit_code"] == 0
+        await ask(http, "DELETE", f"/v1/sandboxes/{told['id']}")
+        assert (await ask(http, "GET", "/v1/sandboxes"))["data"] == []
+    assert (await served.end())[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--host", "0.0.0.0"),  # noqa: S104
+        ("--max-sandboxes", "0"),
+        ("--agent", "theirs"),
+        ("--port", "99999"),
+        ("--host", "192.0.2.1"),
+    ],
+)
+def test_bad_arguments_start_nothing(arguments: tuple[str, str]) -> None:
+    """What cannot be served is told in one line, with status 2 or 125."""
+    served = Served(*arguments)
+    out, complaint = served.process.communicate(timeout=60)
+
+    assert served.process.returncode in {2, 125}
+    assert out == ""
+    assert len(complaint.splitlines()) == 1
+
+
+def test_keys(tmp_path: Path) -> None:
+    """Without a file a key is made once, in HopX's form, for its owner alone."""
+    made = read_keys(tmp_path, None)
+    file = tmp_path / "keys"
+    file.write_text(" one \n\ntwo\n")
+
+    assert made == read_keys(tmp_path, None)
+    assert made[0].startswith("hopx_live_")
+    assert stat.S_IMODE((tmp_path / "api-key").stat().st_mode) == 0o600
+    assert read_keys(tmp_path, file) == ["one", "two"]
+    file.write_text("\n")
+    with pytest.raises(InvalidArgument):
+        read_keys(tmp_path, file)
