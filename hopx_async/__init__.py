@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         MissingApiKey,
         MisuseError,
         NotFoundError,
+        NotReady,
         OutputTooLarge,
         ProtocolError,
         RateLimited,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         RequestTimeout,
         SandboxNotFound,
         SpawnError,
+        StdinClosed,
         SurvivorsLeft,
         TemplateNotFound,
         TransportError,
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
-    from hopx_async.group import Group, GroupCompleted
+    from hopx_async.grouping import Group, GroupCompleted
     from hopx_async.handle import CommandHandle
     from hopx_async.mapping import MapStream
     from hopx_async.model import (
@@ -65,11 +67,13 @@ if TYPE_CHECKING:
         CommandSpec,
         EndReason,
         Exit,
+        Limits,
         Output,
         Status,
-        Usage,
+        Totals,
     )
     from hopx_async.opening import Opening
+    from hopx_async.pooling import Pool, pool
     from hopx_async.protocol.events import (
         Event,
         Exited,
@@ -78,12 +82,15 @@ if TYPE_CHECKING:
         Stderr,
         Stdout,
         Truncated,
+        Usage,
     )
     from hopx_async.protocol.text import Line, Text
     from hopx_async.providers.local import local
     from hopx_async.providers.remote import remote
+    from hopx_async.readiness import OutputMatch
     from hopx_async.sandbox import Sandbox
     from hopx_async.secret import Secret
+    from hopx_async.spreading import group
     from hopx_async.stream import END, EventStream, LineStream, TextStream
 
 __version__ = "0.1.0"
@@ -123,6 +130,7 @@ __all__ = [
     "GroupCompleted",
     "HopxError",
     "InvalidArgument",
+    "Limits",
     "Line",
     "LineStream",
     "LocalProtocolError",
@@ -132,9 +140,12 @@ __all__ = [
     "MissingApiKey",
     "MisuseError",
     "NotFoundError",
+    "NotReady",
     "Opening",
     "Output",
+    "OutputMatch",
     "OutputTooLarge",
+    "Pool",
     "ProtocolError",
     "RateLimited",
     "RemoteProtocolError",
@@ -146,11 +157,13 @@ __all__ = [
     "Started",
     "Status",
     "Stderr",
+    "StdinClosed",
     "Stdout",
     "SurvivorsLeft",
     "TemplateNotFound",
     "Text",
     "TextStream",
+    "Totals",
     "TransportError",
     "Truncated",
     "Unsupported",
@@ -158,17 +171,19 @@ __all__ = [
     "UsageError",
     "__version__",
     "as_completed",
+    "group",
     "local",
     "merge",
+    "pool",
     "remote",
     "wait_any",
 ]  # fmt: skip
 
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
-    "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream", "handle",
-    "group", "mapping", "commands", "environment", "sandbox", "providers.remote",
-    "providers.local", "gathering",
+    "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream",
+    "readiness", "handle", "grouping", "mapping", "commands", "environment", "sandbox",
+    "providers.remote", "providers.local", "gathering", "pooling", "spreading",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args
-
-import anyio
+from typing import TypeVar, get_args
 
 from hopx_async.client import AgentClient
 from hopx_async.errors import HopxError, InvalidArgument
-from hopx_async.group import LIMIT, Group, OnError, Spread
+from hopx_async.feeding import fed
+from hopx_async.grouping import LIMIT, Group, OnError, Spread
 from hopx_async.handle import CommandHandle
+from hopx_async.launch import started
 from hopx_async.mapping import MakeCommand, MapStream, new_map
 from hopx_async.model import (
     CommandInfo,
@@ -21,6 +19,7 @@ from hopx_async.model import (
     CommandResult,
     CommandSpec,
     Exit,
+    Limits,
     Status,
     refuse,
 )
@@ -28,11 +27,11 @@ from hopx_async.opening import Opening
 from hopx_async.protocol import lifecycle
 from hopx_async.reading import MAX_BYTES, Keep
 from hopx_async.secret import Secret
+from hopx_async.spec import Overflow
+from hopx_async.writing import as_bytes
 
 __all__ = ["Commands"]
 
-# Seconds in which a cancelled start learns what it has started, and ends it.
-_UNDO_SECONDS = 15.0
 
 T = TypeVar("T")
 
@@ -50,9 +49,15 @@ class Commands:
         env: Mapping[str, str | Secret | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
+        idle_timeout: float | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        stdin: bool = False,
+        pty: bool | tuple[int, int] = False,
+        overflow: Overflow = "drop",
+        limits: Limits | None = None,
+        usage_interval: float | None = None,
         mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> Opening[CommandHandle]:
@@ -72,17 +77,28 @@ class Commands:
             working_dir: Where it runs; relative to the workspace; None for the workspace.
             timeout: Seconds for the whole command, enforced by the far side: TERM, five
                 seconds of grace, KILL; None for no limit.
+            idle_timeout: Seconds in which it prints nothing, enforced likewise; None for no limit.
             name: A label for people, None for none.
             tags: Labels to list by.
             merge_stderr: Send stderr where stdout goes, so that their order is exact.
+            stdin: Let `CommandHandle.send_stdin` send it input; its stdin is empty otherwise.
+            pty: Run it in a terminal of this many rows and columns, True for 24 and 80: stdin,
+                stdout and stderr are the terminal, its output comes as stdout.
+            overflow: What happens when its log is full: ``"drop"`` loses the oldest output,
+                ``"wait"`` lets the command wait for readers that go on reading.
+            limits: What it may use, None for no limits.
+            usage_interval: Seconds between `Usage` events, 0.1 or more, sampled by the far side;
+                None for no such events. Our agent needs psutil for it (``hopx-async[serve]``).
             mask_secrets: Put stars in the place of every `Secret` of *env* and of ``sandbox.env``
                 in the output, before it is stored. Needs at least one; each has 6 bytes or more.
             process_id: An id of your own makes this get-or-create; None for a fresh one.
 
         Raises:
             InvalidArgument: If an argument breaks a rule; raised by the call, nothing was sent.
+            Unsupported: If this far side cannot do what *limits* asks for.
             SpawnError: If the program or the directory is not there or cannot be run.
             ConflictError: If *process_id* exists with another spec.
+            Unsupported: If the far side cannot sample usage and *usage_interval* asks for it.
             AgentUnreachable: If nobody answered until the policy gave up.
             ClosedError: If the sandbox has been closed.
         """
@@ -92,9 +108,15 @@ class Commands:
             env=env,
             working_dir=working_dir,
             timeout=timeout,
+            idle_timeout=idle_timeout,
             name=name,
             tags=tags,
             merge_stderr=merge_stderr,
+            stdin=stdin,
+            pty=pty,
+            overflow=overflow,
+            limits=limits,
+            usage_interval=usage_interval,
             mask_secrets=mask_secrets,
         )
         return Opening(self._start(spec, owned=process_id is None))
@@ -104,14 +126,21 @@ class Commands:
         command: str | Sequence[str],
         *,
         check: bool = False,
+        input: bytes | str | None = None,  # noqa: A002  # the word of subprocess
         max_bytes: int = MAX_BYTES,
         keep: Keep | None = None,
         env: Mapping[str, str | Secret | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  # enforced by the far side
+        idle_timeout: float | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         merge_stderr: bool = False,
+        stdin: bool = False,
+        pty: bool | tuple[int, int] = False,
+        overflow: Overflow = "drop",
+        limits: Limits | None = None,
+        usage_interval: float | None = None,
         mask_secrets: bool = False,
         process_id: str | None = None,
     ) -> CommandResult:
@@ -123,14 +152,22 @@ class Commands:
         Args:
             command: As for `start`, like all arguments not named here.
             check: Raise `CommandFailed` unless the command exited with code 0.
+            input: Sent to its stdin, a text as UTF-8, and then its end; None for nothing. A
+                command that does not read all of it is no error.
             max_bytes: The most bytes of each stream to hold in memory.
             keep: ``"head+tail"`` cuts a longer stream in the middle, None raises.
             env: As for `start`.
             working_dir: As for `start`.
             timeout: As for `start`, in seconds.
+            idle_timeout: As for `start`, in seconds.
             name: As for `start`.
             tags: As for `start`.
             merge_stderr: As for `start`.
+            stdin: As for `start`; *input* implies it.
+            pty: As for `start`.
+            overflow: As for `start`.
+            limits: As for `start`.
+            usage_interval: As for `start`; `run` itself looks at no such event.
             mask_secrets: As for `start`.
             process_id: As for `start`.
 
@@ -139,19 +176,27 @@ class Commands:
             OutputTooLarge: If a stream is longer than *max_bytes*.
             HopxError: As for `start`.
         """
+        typed = None if input is None else as_bytes("input", input)
         handle = await self.start(
             command,
             env=env,
             working_dir=working_dir,
             timeout=timeout,
+            idle_timeout=idle_timeout,
             name=name,
             tags=tags,
             merge_stderr=merge_stderr,
+            stdin=stdin or typed is not None,
+            pty=pty,
+            overflow=overflow,
+            limits=limits,
+            usage_interval=usage_interval,
             mask_secrets=mask_secrets,
             process_id=process_id,
         )
         try:
-            result = await handle.result(max_bytes=max_bytes, keep=keep)
+            output = handle.result(max_bytes=max_bytes, keep=keep)
+            result = await (output if typed is None else fed(handle, typed, output))
         except BaseException as error:
             try:
                 await handle.aclose()
@@ -300,21 +345,4 @@ class Commands:
         return ref
 
     async def _start(self, spec: CommandSpec, *, owned: bool) -> CommandHandle:
-        # A task of its own: if this await is cancelled, whether it started is still learned.
-        call = asyncio.ensure_future(self._client.call("start", **spec.to_dict()))
-        try:
-            answer = await asyncio.shield(call)
-        except asyncio.CancelledError:
-            await self._undo(call, spec.process_id, owned=owned)
-            raise
-        return CommandHandle(self._client, CommandInfo.from_dict(answer["info"]))
-
-    async def _undo(self, call: asyncio.Future[Any], process_id: str, *, owned: bool) -> None:
-        with anyio.CancelScope(shield=True):
-            # If it never started, or nobody answers, there is nobody to tell but who cancelled.
-            with contextlib.suppress(HopxError), anyio.move_on_after(_UNDO_SECONDS):
-                if owned:
-                    await asyncio.wait([call])
-                    await self._client.call("kill", process_id=process_id, grace=0.0)
-            call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
+        return await started(self._client, spec, owned=owned)

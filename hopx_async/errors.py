@@ -13,12 +13,12 @@
       TransportError              nobody answered: ConnectError  ConnectionLost
                                   RequestTimeout  AgentUnreachable
       ProtocolError               the two disagree
-        LocalProtocolError        a bug of ours
-        RemoteProtocolError       theirs: a gap, an unknown frame, too much at once
+        LocalProtocolError        a bug of ours; RemoteProtocolError: theirs
       CommandError                the command's own fate
         CommandFailed             it did not complete: CommandTimedOut  CommandLost
         OutputTooLarge            more than was asked to be held
-        SurvivorsLeft             a kill that could not be proven
+        NotReady                  it ended before what was waited for
+        SurvivorsLeft             a kill not proven; StdinClosed: nobody reads what is sent
       UsageError                  the call was wrong; all but the first also RuntimeError
         InvalidArgument           (also ValueError) parameter, value, rule: BadCursor
         ClosedError               the sandbox is closed
@@ -26,16 +26,14 @@
         MisuseError               another event loop, or after a fork
         Unsupported               this far side or platform cannot
 
-Errors carry data; ``str(error)`` makes the sentence.  None of them is, or
-shadows, a builtin such as ``TimeoutError``.
+Errors carry data; ``str(error)`` makes the sentence.  None is, or shadows, a builtin.
 """
-
-# the names say what happened; not each of them is called an error
 
 from __future__ import annotations
 
-import copyreg
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
+
+from hopx_async.hopx_error import HopxError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,28 +45,10 @@ __all__ = [
     "ClosedError", "CommandError", "CommandFailed", "CommandLost", "CommandNotFound",
     "CommandTimedOut", "ConflictError", "ConnectError", "ConnectionLost", "HopxError",
     "InvalidArgument", "LocalProtocolError", "MissingApiKey", "MisuseError", "NotFoundError",
-    "OutputTooLarge", "ProtocolError", "RateLimited", "RemoteProtocolError", "RequestTimeout",
-    "SandboxNotFound", "SpawnError", "SurvivorsLeft", "TemplateNotFound", "TransportError",
-    "Unsupported", "UsageError",
+    "NotReady", "OutputTooLarge", "ProtocolError", "RateLimited", "RemoteProtocolError",
+    "RequestTimeout", "SandboxNotFound", "SpawnError", "StdinClosed", "SurvivorsLeft",
+    "TemplateNotFound", "TransportError", "Unsupported", "UsageError",
 ]  # fmt: skip
-
-
-class HopxError(Exception):
-    """Everything that this library raises on purpose.
-
-    Attributes:
-        code: A stable word for the kind of error, as it travels between client and agent.
-    """
-
-    code: ClassVar[str] = "error"
-
-    def __init_subclass__(cls, *, code: str | None = None, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        cls.code = code or cls.code
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by state, so that keyword-only arguments survive a process pool."""
-        return (copyreg.__newobj__, (type(self), *self.args), self.__dict__)  # type: ignore[attr-defined]
 
 
 class ApiError(HopxError, code="api_error"):
@@ -280,6 +260,23 @@ class OutputTooLarge(CommandError, code="output_too_large"):
         return f"{more}; raise max_bytes, or read it by events()"
 
 
+class NotReady(CommandError, code="not_ready"):
+    """The command ended before what was waited for.
+
+    Attributes:
+        what: What had to come first.
+        exit, name, process_id, tail: As of `CommandFailed`; the exit may be ok.
+    """
+
+    def __init__(self, what: str, failure: CommandFailed) -> None:
+        super().__init__(what, str(failure))
+        self.what, self.exit, self.name = what, failure.exit, failure.name
+        self.process_id, self.tail = failure.process_id, failure.tail
+
+    def __str__(self) -> str:
+        return f"before {self.what}: {self.args[1]}"
+
+
 class SurvivorsLeft(CommandError, code="survivors_left"):
     """A kill ended with processes of the command still there (a hung mount, say).
 
@@ -300,6 +297,14 @@ class SurvivorsLeft(CommandError, code="survivors_left"):
     def __str__(self) -> str:
         left = ", ".join(f"{name} ({pid})" for pid, name in self.survivors)
         return f"processes of {self.process_id} outlived SIGKILL: {left} (known by {self.means})"
+
+
+class StdinClosed(CommandError, code="stdin_closed"):
+    """The command takes no input (any more); `process_id` is its id."""
+
+    def __init__(self, message: str, *, process_id: str = "") -> None:
+        super().__init__(message)
+        self.process_id = process_id
 
 
 class UsageError(HopxError, code="usage"):

@@ -12,7 +12,7 @@ import anyio
 
 from hopx_async.arguments import new_collector
 from hopx_async.errors import BusyError, InvalidArgument, SpawnError
-from hopx_async.group import OnError, check_limit, check_on_error
+from hopx_async.grouping import OnError, check_limit, check_on_error
 from hopx_async.model import CommandResult, CommandSpec, Exit, refuse
 from hopx_async.protocol import lifecycle
 from hopx_async.reading import Keep

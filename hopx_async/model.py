@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import attrs
 
-from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
-from hopx_async.spec import CommandSpec, new_process_id, refuse
+from hopx_async.spec import CommandRef, CommandSpec, Limits, new_process_id, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +21,11 @@ __all__ = [
     "CommandSpec",
     "EndReason",
     "Exit",
+    "Limits",
     "Output",
     "Status",
     "Stream",
-    "Usage",
+    "Totals",
     "new_process_id",
     "refuse",
 ]
@@ -40,21 +39,30 @@ Stream: TypeAlias = Literal["stdout", "stderr"]
 
 
 @attrs.frozen(kw_only=True)
-class Usage:
-    """What a command has used, of the leader and its reaped children.
+class Totals:
+    """What a command has used in all, of the leader and its reaped children.
 
     Attributes:
         cpu_seconds: User and system time, in seconds.
         max_rss_bytes: Peak resident size of its largest process, None where not known.
+        read_bytes: Bytes read from storage, in whole blocks of 512; None where not known.
+        write_bytes: Bytes written to storage, in whole blocks of 512; None where not known.
     """
 
     cpu_seconds: float
     max_rss_bytes: int | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Usage:
-        """Return the usage in an exit; keys it does not know are ignored."""
-        return cls(cpu_seconds=value["cpu_seconds"], max_rss_bytes=value.get("max_rss_bytes"))
+    def from_dict(cls, value: Mapping[str, Any]) -> Totals:
+        """Return the totals in an exit; keys it does not know are ignored."""
+        return cls(
+            cpu_seconds=value["cpu_seconds"],
+            max_rss_bytes=value.get("max_rss_bytes"),
+            read_bytes=value.get("read_bytes"),
+            write_bytes=value.get("write_bytes"),
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +88,7 @@ class Exit:
     ended_at: float | None = None
     duration: float | None = None
     survivors: int = 0
-    usage: Usage | None = None
+    usage: Totals | None = None
     tail: bytes = attrs.field(default=b"", repr=False)
 
     @property
@@ -141,7 +149,7 @@ class Exit:
             ended_at=value.get("ended_at"),
             duration=value.get("duration"),
             survivors=value.get("survivors") or 0,
-            usage=None if usage is None else Usage.from_dict(usage),
+            usage=None if usage is None else Totals.from_dict(usage),
             tail=b"".join(base64.b64decode(data) for _, data in value.get("tail") or ()),
         )
 
@@ -160,6 +168,11 @@ class CommandInfo:
         timeout: Its time limit in seconds, None for none.
         env_names: The names of the variables it was given; values are never shown.
         merge_stderr: Whether stderr went where stdout went.
+        idle_timeout: Its limit of seconds without output, None for none.
+        stdin: Whether input can be sent to it.
+        pty: Rows and columns of its terminal at its start, None for none.
+        limits: What it may use, None for no limits.
+        usage_interval: Seconds between `Usage` events, None for none.
         mask_secrets: Whether secrets are masked in its output.
         pid: The leader's pid on the far side, None if it never started.
         started_at: Unix time of its start, None if it never started.
@@ -176,6 +189,11 @@ class CommandInfo:
     timeout: float | None = None
     env_names: tuple[str, ...] = ()
     merge_stderr: bool = False
+    idle_timeout: float | None = None
+    stdin: bool = False
+    pty: tuple[int, int] | None = None
+    limits: Limits | None = None
+    usage_interval: float | None = None
     mask_secrets: bool = False
     pid: int | None = None
     started_at: float | None = None
@@ -198,42 +216,17 @@ class CommandInfo:
             timeout=spec.get("timeout"),
             env_names=tuple(spec.get("env_names") or ()),
             merge_stderr=bool(spec.get("merge_stderr")),
+            idle_timeout=spec.get("idle_timeout"),
+            stdin=bool(spec.get("stdin")),
+            pty=(spec["pty"][0], spec["pty"][1]) if spec.get("pty") else None,
+            limits=Limits(**spec["limits"]) if spec.get("limits") else None,
+            usage_interval=spec.get("usage_interval"),
             mask_secrets=bool(spec.get("mask_secrets")),
             pid=value.get("pid"),
             started_at=value.get("started_at"),
             exit=known,
             log_end=value.get("log_end") or 0,
         )
-
-
-@attrs.frozen
-class CommandRef:
-    """Where a command is found again, from any process. Holds no token.
-
-    Attributes:
-        sandbox: The sandbox's id.
-        process_id: The command's id.
-    """
-
-    sandbox: str
-    process_id: str
-
-    def to_json(self) -> str:
-        """Return it as a JSON text."""
-        return json.dumps({"sandbox": self.sandbox, "process_id": self.process_id})
-
-    @classmethod
-    def from_json(cls, text: str) -> CommandRef:
-        """Return the ref that `to_json` printed.
-
-        Raises:
-            InvalidArgument: If the text is no such thing.
-        """
-        try:
-            value = json.loads(text)
-            return cls(str(value["sandbox"]), str(value["process_id"]))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InvalidArgument("ref", repr(text)[:120], "JSON of a CommandRef") from error
 
 
 @attrs.frozen(kw_only=True)
@@ -302,18 +295,34 @@ class Capabilities:
         version: The far side's version.
         proof: By which means a kill is proven: ``"cgroup"``, ``"namespace"`` or ``"ancestry"``.
         merge_stderr: Whether one pipe for both streams can be asked for.
+        idle_timeout: Whether commands that print nothing can be ended.
+        stdin: Whether input can be sent to commands.
+        pty: Whether commands can run in terminals.
+        overflow_wait: Whether a command can wait for its readers when its log is full.
+        limits: Whether what a command uses can be limited.
+        process_limit: Whether the number of its processes can be limited, too.
         isolation: What surrounds the commands: ``"none"``, or ``"namespace"`` for namespaces of
             their own.
         internet_access: Whether they have the network of the host.
         env: Whether the sandbox keeps variables of its own: ``sandbox.env``.
         mask_secrets: Whether it can mask secrets in the output of commands.
+        wait_port: Whether it can tell when a command listens on a port.
+        usage: Whether it can sample what commands use.
     """
 
     agent: str
     version: str
     proof: str = "ancestry"
     merge_stderr: bool = True
+    idle_timeout: bool = False
+    stdin: bool = False
+    pty: bool = False
+    overflow_wait: bool = False
+    limits: bool = False
+    process_limit: bool = False
     isolation: str = "none"
     internet_access: bool = True
     env: bool = False
     mask_secrets: bool = False
+    wait_port: bool = False
+    usage: bool = False

@@ -32,7 +32,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
-UNITS = {"s": 1, "bytes": 1, "KiB": 1024, "MiB": 1024 * 1024, "": 1}
+UNITS = {"s": 1, "bytes": 1, "KiB": 1024, "MiB": 1 << 20, "GiB": 1 << 30, "": 1}
 #: Kinds of control objects by the word on the page.
 CONTROLS = {
     "client": {wire.Hello, wire.Ask, wire.Credit, wire.Leave, wire.Call},

@@ -60,6 +60,10 @@ EXAMPLES: list[tuple[HopxError, str]] = [
         "cmd_1 (make all) was lost: how it ended is not known",
     ),
     (
+        errors.NotReady("port 1 was open", errors.CommandFailed(EXIT, **FAILED)),
+        "before port 1 was open: cmd_1 (make all) exited with 3 after 1.0 s",
+    ),
+    (
         errors.OutputTooLarge("stdout", 10),
         "more than 10 bytes of stdout; raise max_bytes, or read it by events()",
     ),
@@ -67,6 +71,7 @@ EXAMPLES: list[tuple[HopxError, str]] = [
         errors.SurvivorsLeft("cmd_1", [(7, "dd"), (8, "sh")]),
         "processes of cmd_1 outlived SIGKILL: dd (7), sh (8) (known by ancestry)",
     ),
+    (errors.StdinClosed("stdin of a is closed", process_id="a"), "stdin of a is closed"),
     (errors.UsageError("wrong"), "wrong"),
     (errors.InvalidArgument("timeout", "-1", "above 0"), "timeout=-1: above 0"),
     (errors.BadCursor("after", "'x'", "a cursor"), "after='x': a cursor"),

@@ -106,6 +106,23 @@ async def test_merge_keeps_the_order_of_each_and_starves_none() -> None:
         assert live(sandbox) == (0, 0)
 
 
+async def test_those_with_something_to_tell_take_turns() -> None:
+    """Of commands whose events are all here, each in its turn gives one."""
+    async with memory(SCRIPTS) as sandbox:
+        handles = [await sandbox.commands.start(["flood", "30", "10"]) for _ in range(4)]
+        await asyncio.gather(*(handle.wait() for handle in handles))
+        merged = hopx.merge(handles)
+        await anext(merged)
+        await anyio.wait_all_tasks_blocked()
+        read: Counter[str] = Counter()
+        for _ in range(80):
+            read[(await anext(merged)).process_id] += 1
+            # A source stands in the queue once.
+            assert len(merged._queue._ready) <= 4
+        assert max(read.values()) - min(read.values()) <= 2
+        assert len(read) == 4
+
+
 async def test_merge_holds_a_bounded_amount() -> None:
     """The commands of a merge share a few MiB: what nobody reads is not held."""
     async with memory(SCRIPTS) as sandbox:

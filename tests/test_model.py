@@ -19,7 +19,7 @@ from hopx_async.model import (
     Exit,
     Output,
     Status,
-    Usage,
+    Totals,
 )
 from hopx_async.protocol import lifecycle
 
@@ -33,7 +33,7 @@ PAYLOAD: dict[str, Any] = {
     "survivors": 2,
     "errno": None,
     "filename": None,
-    "usage": {"cpu_seconds": 0.5, "max_rss_bytes": 1024, "new": 1},
+    "usage": {"cpu_seconds": 0.5, "max_rss_bytes": 1024, "read_bytes": 512, "new": 1},
     "tail": [["stdout", "b25l"], ["stderr", "dHdv"]],
 }
 SPEC: dict[str, Any] = {
@@ -67,7 +67,7 @@ def test_an_exit_comes_from_its_payload() -> None:
         ended_at=4.04,
         duration=3.04,
         survivors=2,
-        usage=Usage(cpu_seconds=0.5, max_rss_bytes=1024),
+        usage=Totals(cpu_seconds=0.5, max_rss_bytes=1024, read_bytes=512),
         tail=b"onetwo",
     )
     assert str(fate) == "exited with 3 after 3.0 s, 2 of its processes still running"

@@ -47,6 +47,12 @@ def test_make_takes_the_arguments_of_a_start() -> None:
         "name": None,
         "tags": {"k": "v"},
         "merge_stderr": False,
+        "idle_timeout": None,
+        "stdin": False,
+        "pty": None,
+        "overflow": "drop",
+        "limits": None,
+        "usage_interval": None,
         "mask_secrets": False,
         "secrets": [],
     }

@@ -23,12 +23,12 @@ What `hopx_async` and `hopx_async.testing` export, and what each is for.
 `tools/api_page.py` makes this page from the docstrings, which have more: units, raises, cancelling.
 Read them by `help(hopx_async.CommandHandle.lines)`, or in an editor.
 """
-_DOORS = ("local", "remote", "Opening")
+_DOORS = ("local", "remote", "pool", "Opening")
 _WORDS = (
     "Sandbox", "Commands", "CommandHandle", "EventStream", "LineStream", "TextStream",
-    "AsCompleted", "MergedStream", "Group", "GroupCompleted", "MapStream",
+    "AsCompleted", "MergedStream", "Group", "GroupCompleted", "MapStream", "Pool",
 )  # fmt: skip
-_MANY = ("as_completed", "merge", "wait_any")
+_MANY = ("as_completed", "group", "merge", "wait_any")
 #: What has no docstring of its own.
 _CONSTANTS = {
     "END": "As *after*: only what comes from now on.",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from sys import intern
@@ -11,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from hopx_async.agent.tombstones import Tombstones
+from hopx_async.agent.waiters import Waiters
 from hopx_async.errors import CommandNotFound
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle
@@ -38,6 +39,7 @@ class News(msgspec.Struct, gc=False, frozen=True):
         end: Log offset behind the last record, None if unchanged.
         segments: Start offsets of its segments, None if unchanged.
         last: The terminal record, None while it runs.
+        gone: Unix time at which it was forgotten, None while it is kept.
     """
 
     id: str
@@ -47,6 +49,7 @@ class News(msgspec.Struct, gc=False, frozen=True):
     end: int | None = None
     segments: list[int] | None = None
     last: bytes | None = None
+    gone: float | None = None
 
 
 class SpecView(msgspec.Struct, gc=False, frozen=True):
@@ -56,6 +59,8 @@ class SpecView(msgspec.Struct, gc=False, frozen=True):
     name: str | None = None
     tags: dict[str, str] = {}
     keeper: int = 0
+    overflow: str = "drop"
+    usage_interval: float | None = None
 
 
 class _ExitView(msgspec.Struct, gc=False, frozen=True):
@@ -166,6 +171,7 @@ class Board:
     Attributes:
         live: How many of them run.
         live_on: How many of them run, by keeper.
+        gone: The ids of those that were forgotten.
     """
 
     def __init__(self) -> None:
@@ -173,8 +179,9 @@ class Board:
         self._ids: list[str] = []
         self._last: OrderedDict[str, bytes] = OrderedDict()
         self._last_bytes = 0
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
-        self._awaited: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiting = Waiters()
+        self._awaited = Waiters()
+        self.gone = Tombstones()
         self.live = 0
         self.live_on: Counter[int] = Counter()
 
@@ -196,7 +203,7 @@ class Board:
         if known is command:
             insort(self._ids, command.process_id)
             self._count(command)
-            _release(self._awaited.pop(command.process_id, ()))
+            self._awaited.release(command.process_id)
         return known
 
     def apply(self, news: News, keeper: int = 0) -> Command:
@@ -215,6 +222,13 @@ class Board:
             self._ended(command)
         return command
 
+    def forget(self, process_id: str, at: float) -> None:
+        """Drop a command that was forgotten at the Unix time *at*; its id is not used again."""
+        self.gone.put(process_id, at)
+        if self._commands.pop(process_id, None) is not None:
+            del self._ids[bisect_left(self._ids, process_id)]
+        self._last_bytes -= len(self._last.pop(process_id, b""))
+
     def settle(self, read: Command) -> None:
         """Take over the end that the log of a running command tells."""
         command = self._commands.get(read.process_id)
@@ -226,12 +240,12 @@ class Board:
     async def ended(self, command: Command) -> None:
         """Wait until *command* has ended. Cancelling it is safe."""
         while command.exit is None:
-            await _wait_in(self._waiting, command.process_id)
+            await self._waiting.wait(command.process_id)
 
     async def known(self, process_id: str) -> Command:
         """Wait until a command is known. Cancelling it is safe."""
         while process_id not in self._commands:
-            await _wait_in(self._awaited, process_id)
+            await self._awaited.wait(process_id)
         return self._commands[process_id]
 
     def _count(self, command: Command) -> None:
@@ -242,7 +256,7 @@ class Board:
     def _ended(self, command: Command) -> None:
         self.live -= 1
         self.live_on[command.keeper] -= 1
-        _release(self._waiting.pop(command.process_id, ()))
+        self._waiting.release(command.process_id)
 
     # What is asked.
 
@@ -266,8 +280,13 @@ class Board:
         assert isinstance(process_id, str)
         command = self._commands.get(process_id)
         if command is None:
-            raise CommandNotFound(process_id)
+            gone = f"command {process_id!r} has ended, and nothing of it is kept any more"
+            raise CommandNotFound(process_id, message=gone if process_id in self.gone else None)
         return command
+
+    def running(self) -> Iterator[Command]:
+        """Return the commands that have not ended."""
+        return (command for command in self._commands.values() if command.exit is None)
 
     def last(self, process_id: str) -> bytes | None:
         """Return the terminal record of a command if it is at hand."""
@@ -308,25 +327,6 @@ class Board:
         self._last_bytes += len(record)
         while self._last_bytes > _LAST_BYTES:
             self._last_bytes -= len(self._last.popitem(last=False)[1])
-
-
-async def _wait_in(waiting: dict[str, set[asyncio.Future[None]]], process_id: str) -> None:
-    """Wait until the waiters of an id are released; leave no trace if cancelled."""
-    waiter = asyncio.get_running_loop().create_future()
-    waiters = waiting.setdefault(process_id, set())
-    waiters.add(waiter)
-    try:
-        await waiter
-    finally:
-        waiters.discard(waiter)
-        if not waiters and waiting.get(process_id) is waiters:
-            del waiting[process_id]
-
-
-def _release(waiters: Iterable[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
 
 
 def _matches(view: SpecView, name: str | None, tags: Mapping[str, str]) -> bool:

@@ -10,9 +10,12 @@ from typing import Any
 from hopx_async import __version__
 from hopx_async.agent.board import Board
 from hopx_async.agent.environment import SandboxEnvironment
+from hopx_async.agent.inputs import Inputs
 from hopx_async.agent.keeper_link import Refusal
 from hopx_async.agent.keepers import Keepers
+from hopx_async.agent.readiness import wait_port
 from hopx_async.agent.starts import Starts
+from hopx_async.agent.usage import can_sample
 from hopx_async.errors import (
     AgentFault,
     HopxError,
@@ -21,7 +24,7 @@ from hopx_async.errors import (
     SurvivorsLeft,
 )
 from hopx_async.model import refuse
-from hopx_async.protocol import lifecycle, wire
+from hopx_async.protocol import lifecycle, ports, wire
 
 __all__ = ["Calls", "facts", "fault"]
 
@@ -61,6 +64,7 @@ class Calls:
         self._environment = environment
         self._statistics = statistics
         self._sandbox_id = sandbox_id
+        self._inputs = Inputs(board, keepers)
         self._place = place
         self._methods: dict[str, Callable[[_Params], Awaitable[_Params]]] = {
             "hello": self._hello,
@@ -69,6 +73,9 @@ class Calls:
             "list": self._list,
             "signal": self._signal,
             "kill": self._kill,
+            "stdin": self._stdin,
+            "resize": self._resize,
+            "wait_port": self._wait_port,
             "env_get": self._environment.get,
             "env_set": self._environment.set,
             "env_update": self._environment.update,
@@ -161,6 +168,23 @@ class Calls:
             pass  # its log waits for room on the disk; it is dead all the same
         return {"exit": command.info()["exit"], "survivors": [], "means": answer.means}
 
+    async def _stdin(self, params: _Params) -> _Params:
+        _check_names(params, "process_id", "offset", "data", "eof")
+        return await self._inputs.stdin(params)
+
+    async def _resize(self, params: _Params) -> _Params:
+        _check_names(params, "process_id", "rows", "cols")
+        return await self._inputs.resize(params)
+
+    async def _wait_port(self, params: _Params) -> _Params:
+        _check_names(params, "process_id", "port", "path")
+        port: Any = params.get("port")
+        path: Any = params.get("path")
+        refuse(ports.problem_with_port(port))
+        refuse(ports.problem_with_path(path))
+        command = self._board.require(params.get("process_id"))
+        return await wait_port(self._board, command, port, path)
+
     async def _hello(self, params: _Params) -> _Params:
         _check_names(params)
         return {**self.facts(), "sandbox_id": self._sandbox_id}
@@ -180,8 +204,16 @@ def facts() -> dict[str, Any]:
         "capabilities": {
             "proof": "ancestry",
             "merge_stderr": True,
+            "idle_timeout": True,
+            "stdin": True,
+            "pty": True,
+            "overflow_wait": True,
+            "limits": True,
+            "process_limit": False,
             "env": True,
             "mask_secrets": True,
+            "wait_port": True,
+            "usage": can_sample(),
         },
     }
 

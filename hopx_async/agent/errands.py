@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from hopx_async.agent.calls import Calls
+from hopx_async.agent.inputs import HANGING_CALLS
 from hopx_async.errors import HopxError
 from hopx_async.protocol import wire
 from hopx_async.protocol.peer import Peer
@@ -40,6 +41,8 @@ class Errands:
         self._room = asyncio.Event()
         self._waiting: deque[tuple[wire.Call, int]] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
+        # They wait for commands, have a bound of their own, and hold nobody up.
+        self._hanging: set[asyncio.Task[None]] = set()
         self._bytes = 0
 
     def receive(self, frame: str | bytes) -> None:
@@ -73,20 +76,25 @@ class Errands:
     def cancel(self) -> None:
         """Cancel what is under way."""
         self._waiting.clear()
-        for task in self._under_way:
+        for task in self._under_way | self._hanging:
             task.cancel()
 
     async def aclose(self) -> None:
         """Cancel what is under way, and wait until it has ended."""
         self.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*self._under_way, *self._hanging, return_exceptions=True)
 
     def _begin(self) -> None:
         while self._waiting and len(self._under_way) < _MAX_CALLS:
             call, size = self._waiting.popleft()
             task = asyncio.create_task(self._answer(call))
-            self._under_way.add(task)
-            task.add_done_callback(partial(self._ended, size))
+            if call.method in HANGING_CALLS:
+                self._bytes -= size
+                self._hanging.add(task)
+                task.add_done_callback(self._hanging.discard)
+            else:
+                self._under_way.add(task)
+                task.add_done_callback(partial(self._ended, size))
 
     def _ended(self, size: int, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +27,7 @@ class Answer(msgspec.Struct, gc=False, frozen=True):
     started_at: float | None = None
     created: bool = True
     delivered: bool = True
+    offset: int = 0
     survivors: list[tuple[int, str]] = []
     means: str = "ancestry"
 
@@ -176,22 +177,43 @@ class KeeperLink:
             op="signal", id=process_id, signal_id=signal_id, name=name, cause=cause
         )
 
+    async def stdin(self, process_id: str, offset: int | None, data: str, *, eof: bool) -> Answer:
+        """Send base64 *data* to a command's stdin; the answer may be long in coming."""
+        # It does not take the place of requests that are answered soon.
+        message = {"op": "stdin", "id": process_id, "offset": offset, "data": data, "eof": eof}
+        return await self._exchange(message)
+
+    async def resize(self, process_id: str, size: list[Any]) -> Answer:
+        """Give a command's terminal other rows and columns."""
+        return await self._request(op="resize", id=process_id, size=size)
+
     async def kill(self, process_id: str, grace: float) -> Answer:
         """End everything of a command: TERM, *grace* seconds, KILL, proof."""
         return await self._request(op="kill", id=process_id, grace=grace)
 
+    async def hold(self, process_id: str, offset: int, seconds: float) -> Answer:
+        """Let nothing of a command's log be freed from *offset* on for so long; 0 lets go."""
+        return await self._request(op="hold", id=process_id, offset=offset, seconds=seconds)
+
+    async def usage(self, process_id: str, figures: Mapping[str, Any]) -> Answer:
+        """Have a sample of what a command uses appended to its log, if it runs."""
+        return await self._request(op="usage", id=process_id, usage=figures)
+
     async def _request(self, **message: Any) -> Answer:
         async with self._free:
-            await self._channel.room()
-            self._last_rid += 1
-            rid = message["rid"] = self._last_rid
-            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            self._pending[rid] = answer
-            try:
-                self._channel.send(msgspec.json.encode(message))
-                return await answer
-            finally:
-                del self._pending[rid]
+            return await self._exchange(message)
+
+    async def _exchange(self, message: dict[str, Any]) -> Answer:
+        await self._channel.room()
+        self._last_rid += 1
+        rid = message["rid"] = self._last_rid
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._pending[rid] = answer
+        try:
+            self._channel.send(msgspec.json.encode(message))
+            return await answer
+        finally:
+            del self._pending[rid]
 
     # What comes.
 
@@ -199,7 +221,10 @@ class KeeperLink:
         message = self._decoder.decode(line)
         if message.news:
             for news in message.news:
-                self._board.apply(news, self.number)
+                if news.gone is None:
+                    self._board.apply(news, self.number)
+                else:
+                    self._board.forget(news.id, news.gone)
             self._on_news([news.id for news in message.news])
         elif message.re is not None:
             self._settle(message)

@@ -217,7 +217,9 @@ class Keepers:
         """Learn of all commands, now that every keeper has told of its own."""
         self._loading = True
         links = {number: self._links[number] for number in self._snapshots}
-        self._board.fill(await asyncio.to_thread(load, self._state_dir, dict(self._snapshots)))
+        commands, gone = await asyncio.to_thread(load, self._state_dir, dict(self._snapshots))
+        self._board.fill(commands)
+        self._board.gone.fill(gone)
         for link in links.values():
             self._open(link)
         self.ready.set_result(None)

@@ -12,7 +12,7 @@ from hopx_async.agent.calls import Calls, fault
 from hopx_async.agent.errands import Errands
 from hopx_async.errors import ApiError, RateLimited, RemoteProtocolError
 from hopx_async.protocol import wire
-from hopx_async.protocol.peer import LogSource, Peer
+from hopx_async.protocol.peer import LogSource, Peer, Readers
 
 __all__ = ["MAX_CONNECTIONS", "Connection", "Connections"]
 
@@ -32,9 +32,13 @@ class Connections:
         calls: Carries out what they ask.
         logs: What their peers read.
         sandbox_id: Told in the first frame.
+        readers: Wants to know how far they have got, None for nobody.
     """
 
-    def __init__(self, calls: Calls, logs: LogSource, sandbox_id: str) -> None:
+    def __init__(
+        self, calls: Calls, logs: LogSource, sandbox_id: str, readers: Readers | None = None
+    ) -> None:
+        self._readers = readers
         self._calls = calls
         self._logs = logs
         self._sandbox_id = sandbox_id
@@ -69,13 +73,15 @@ class Connections:
         )
         if not socket.can_prepare(request):
             raise ApiError("this address speaks websocket only", status=426)
-        connection = Connection(socket, self._calls, Peer(self._logs, sandbox=self._sandbox_id))
+        peer = Peer(self._logs, sandbox=self._sandbox_id, readers=self._readers)
+        connection = Connection(socket, self._calls, peer)
         self._open.add(connection)
         try:
             await socket.prepare(request)
             await connection.serve()
         finally:
             self._open.discard(connection)
+            peer.close()
         return socket
 
     async def close(self) -> None:
@@ -118,6 +124,8 @@ class Connection:
             await self._close(WSCloseCode.PROTOCOL_ERROR, str(error))
         finally:
             writer.cancel()
+            # At once: who is cancelled here a second time gets no further.
+            self._errands.cancel()
             await asyncio.gather(writer, self._errands.aclose(), return_exceptions=True)
 
     async def go_away(self) -> None:

@@ -23,13 +23,16 @@ class _IndexLine(msgspec.Struct, gc=False, frozen=True):
     end: int | None = None
     last: tuple[int, int] | None = None
     exit: msgspec.Raw = msgspec.Raw(b"")
+    gone: float | None = None
 
 
 _index_line = msgspec.json.Decoder(_IndexLine)
 
 
-def load(state_dir: Path, snapshots: Mapping[int, Snapshot]) -> list[Command]:
-    """Return every command of which something is kept.
+def load(
+    state_dir: Path, snapshots: Mapping[int, Snapshot]
+) -> tuple[list[Command], dict[str, float]]:
+    """Return every command of which something is kept, and when others were forgotten.
 
     The keepers' *snapshots* have those that run.  Those that ended are in an index, a hint:
     of commands that none names, or not whole, the logs are read.
@@ -46,11 +49,12 @@ def load(state_dir: Path, snapshots: Mapping[int, Snapshot]) -> list[Command]:
             command = found[news.id] = Command(news.id, keeper=number)
             command.apply(news)
     whole = True
+    gone: dict[str, float] = {}
     for number, path in _indexes(state_dir).items():
         # An index without a keeper is from an earlier root's, and nobody writes it now.
         size = snapshots[number].index_bytes if number in snapshots else path.stat().st_size
         whole = whole and size is not None
-        for command in _indexed(path, size, number):
+        for command in _indexed(path, size, number, gone):
             if command.process_id in segments:
                 command.keep_segments(segments[command.process_id])
                 # It may have ended while the snapshot was being told.
@@ -59,7 +63,7 @@ def load(state_dir: Path, snapshots: Mapping[int, Snapshot]) -> list[Command]:
     unknown = {name: starts for name, starts in segments.items() if name not in known}
     for command in read_logs(logs, unknown):
         found[command.process_id] = command
-    return list(found.values())
+    return list(found.values()), gone
 
 
 def read_logs(logs: Path, segments: Mapping[str, list[int] | None]) -> list[Command]:
@@ -118,8 +122,10 @@ def _indexes(state_dir: Path) -> dict[int, Path]:
     return found
 
 
-def _indexed(path: Path, index_bytes: int | None, keeper: int) -> list[Command]:
-    """Return the commands whose start and end are both in the index."""
+def _indexed(
+    path: Path, index_bytes: int | None, keeper: int, gone: dict[str, float]
+) -> list[Command]:
+    """Return the commands whose start and end are both in the index; add tombstones to *gone*."""
     if not index_bytes:
         return []
     begun: dict[str, Command] = {}
@@ -127,7 +133,12 @@ def _indexed(path: Path, index_bytes: int | None, keeper: int) -> list[Command]:
     with path.open("rb") as file:
         for line in file.read(index_bytes).split(b"\n")[:-1]:
             try:
-                _take_line(_index_line.decode(line), begun, ended, keeper)
+                entry = _index_line.decode(line)
+                if entry.gone is not None:
+                    gone[entry.id] = entry.gone
+                    ended.pop(entry.id, None)
+                else:
+                    _take_line(entry, begun, ended, keeper)
             except ValueError:
                 break  # what follows is read from the logs
     return list(ended.values())

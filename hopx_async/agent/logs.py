@@ -69,9 +69,9 @@ class Logs:
     def forget_freed(self, process_id: str) -> None:
         """Close descriptors of segments that retention has unlinked: they hold disk space."""
         command = self._board.get(process_id)
-        if command is None or len(command.segments) == 1:
+        if command is not None and len(command.segments) == 1:
             return  # nothing was freed yet
-        kept = command.segments
+        kept = () if command is None else command.segments
         for place in [p for p in self._open if p[0] == process_id and p[1] not in kept]:
             os.close(self._open.pop(place))
 

@@ -19,7 +19,7 @@ from hopx_async.errors import (
     RemoteProtocolError,
 )
 from hopx_async.protocol import poll
-from hopx_async.protocol.peer import LogSource, Peer
+from hopx_async.protocol.peer import LogSource, Peer, Readers
 
 __all__ = ["IDLE_SECONDS", "MAX_SESSIONS", "Session", "Sessions"]
 
@@ -37,9 +37,13 @@ class Sessions:
         calls: Carries out what they ask.
         logs: What their peers read.
         sandbox_id: Told in the first frame.
+        readers: Wants to know how far they have got, None for nobody.
     """
 
-    def __init__(self, calls: Calls, logs: LogSource, sandbox_id: str) -> None:
+    def __init__(
+        self, calls: Calls, logs: LogSource, sandbox_id: str, readers: Readers | None = None
+    ) -> None:
+        self._readers = readers
         self._calls = calls
         self._logs = logs
         self._sandbox_id = sandbox_id
@@ -95,7 +99,7 @@ class Sessions:
                 raise NotFoundError("no such session here: begin another one")
             if len(self._open) >= MAX_SESSIONS:
                 raise RateLimited(f"{MAX_SESSIONS} sessions are open, more are not taken")
-            peer = Peer(self._logs, sandbox=self._sandbox_id)
+            peer = Peer(self._logs, sandbox=self._sandbox_id, readers=self._readers)
             session = self._open[name] = Session(self._calls, peer, lambda: self._expire(name))
         return session
 
@@ -162,6 +166,7 @@ class Session:
         if self._idle is not None:
             self._idle.cancel()
         self._errands.cancel()
+        self.peer.close()
         self._bell.set()
 
     async def aclose(self) -> None:

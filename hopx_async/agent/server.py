@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from hopx_async.agent.board import Board
+from hopx_async.agent.board import Board, Command
 from hopx_async.agent.calls import Calls
 from hopx_async.agent.config import Config
 from hopx_async.agent.dialect.routes import Dialect
@@ -29,6 +29,7 @@ from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.follow import Followers
 from hopx_async.agent.front import Full, Handler
 from hopx_async.agent.guard import Guard
+from hopx_async.agent.holds import Holds
 from hopx_async.agent.keepers import KeeperFacts, Keepers
 from hopx_async.agent.link_route import MAX_CONNECTIONS, Connections
 from hopx_async.agent.logs import Logs
@@ -38,7 +39,9 @@ from hopx_async.agent.root_link import RootLink
 from hopx_async.agent.routes import Routes
 from hopx_async.agent.starts import Starts
 from hopx_async.agent.tokens import verifier
+from hopx_async.agent.usage import Sampler
 from hopx_async.protocol import wire
+from hopx_async.protocol.leases import Hold
 
 __all__ = ["Agent", "Config", "main"]
 
@@ -87,14 +90,17 @@ class Agent:
         self.keepers.know(config.keepers)
         self._logs = Logs(state_dir / "logs", self._board, lambda fetched: self._ring((fetched,)))
         self._environment = SandboxEnvironment(state_dir)
+        self._sampler = Sampler(self._tell_usage)
         self._starts = Starts(
             self._board,
             self.keepers,
             self._environment,
+            self._sampler,
             state_dir=state_dir,
             secret=bytes.fromhex(config.secret),
             workspace=config.workspace,
             base_env=config.base_env,
+            process_limit=config.process_limit,
         )
         calls = Calls(
             self._board,
@@ -115,8 +121,9 @@ class Agent:
             base_env=config.base_env,
             sandbox_id=config.sandbox_id,
         )
-        self._connections = Connections(calls, self._logs, config.sandbox_id)
-        self._sessions = Sessions(calls, self._logs, config.sandbox_id)
+        self._holds = Holds(self._board, config.retention_bytes, self._tell_hold)
+        doors = (calls, self._logs, config.sandbox_id, self._holds)
+        self._connections, self._sessions = Connections(*doors), Sessions(*doors)
         self._runner = web.AppRunner(
             self._application(calls), handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIME
         )
@@ -134,6 +141,8 @@ class Agent:
         )
         await asyncio.shield(self.keepers.ready)
         await asyncio.to_thread(self._environment.load)
+        for command in self._board.running():
+            self._sampler.watch(command)
         self.ready = True
 
     async def aclose(self) -> None:
@@ -145,6 +154,8 @@ class Agent:
         await self._dialect.aclose()
         await self._runner.cleanup()
         await self._starts.aclose()
+        await self._sampler.aclose()
+        await self._holds.aclose()
         await self._environment.aclose()
         await self.keepers.aclose()
         self._logs.close()
@@ -185,6 +196,12 @@ class Agent:
         for process_id in process_ids:
             self._logs.forget_freed(process_id)
         self._ring(process_ids)
+
+    async def _tell_usage(self, command: Command, figures: dict[str, Any]) -> None:
+        await self.keepers.ask(command, lambda keeper: keeper.usage(command.process_id, figures))
+
+    async def _tell_hold(self, command: Command, hold: Hold) -> None:
+        await self.keepers.ask(command, lambda keeper: keeper.hold(command.process_id, *hold))
 
     def _ring(self, process_ids: Collection[str]) -> None:
         self._connections.news(process_ids)

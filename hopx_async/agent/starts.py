@@ -17,12 +17,15 @@ from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keeper_link import Answer, KeeperGone, KeeperLink, Refusal, spawn_error
 from hopx_async.agent.keepers import MAX_LIVE, Keepers
 from hopx_async.agent.loading import read_log
-from hopx_async.errors import AgentFault, ConflictError, RateLimited
+from hopx_async.agent.usage import Sampler
+from hopx_async.errors import AgentFault, ConflictError, RateLimited, Unsupported
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle
 
 __all__ = ["Starts", "digest_of", "normal_spec", "same_again"]
 
+# What a terminal of ours understands is up to whoever shows it; most show these.
+_TERMINAL_ENV = {"TERM": "xterm-256color"}
 # Seconds in which the keeper that has claimed an id is to tell of it.
 _NEWS_TIME = 10.0
 _canonical = msgspec.json.Encoder(order="sorted")
@@ -44,7 +47,11 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         InvalidArgument: If something in it breaks a rule.
     """
     refuse(lifecycle.problem_with_spec(params))
-    timeout, masked = params.get("timeout"), params.get("mask_secrets", False)
+    timeout, idle_timeout = params.get("timeout"), params.get("idle_timeout")
+    pty = params.get("pty")
+    limits = params.get("limits") or {}
+    interval = params.get("usage_interval")
+    masked = params.get("mask_secrets", False)
     return {
         "process_id": params["process_id"],
         "command": params["command"],
@@ -53,7 +60,13 @@ def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
         "timeout": None if timeout is None else float(timeout),
         "name": params.get("name"),
         "tags": params.get("tags") or {},
-        "merge_stderr": params.get("merge_stderr", False),
+        "merge_stderr": params.get("merge_stderr", False) or pty is not None,
+        "idle_timeout": None if idle_timeout is None else float(idle_timeout),
+        "stdin": params.get("stdin", False) or pty is not None,
+        "pty": pty,
+        "overflow": params.get("overflow", "drop"),
+        "limits": {name: limits[name] for name in limits if limits[name] is not None} or None,
+        "usage_interval": None if interval is None else float(interval),
         "mask_secrets": masked,
         "secrets": sorted({*(params.get("secrets") or ())}) if masked else [],
     }
@@ -74,10 +87,12 @@ class Starts:
         board: The commands that are known.
         keepers: Start the others.
         environment: The sandbox's own variables, between *base_env* and a command's own.
+        sampler: Is told of commands whose usage is to be sampled.
         state_dir: Where logs are read when an id is claimed and unknown.
         secret: Key of the digests.
         workspace: Absolute path that a relative ``working_dir`` is relative to.
         base_env: Environment that a command's own is added to.
+        process_limit: Whether the number of a command's processes can be limited.
     """
 
     def __init__(
@@ -85,19 +100,23 @@ class Starts:
         board: Board,
         keepers: Keepers,
         environment: SandboxEnvironment,
+        sampler: Sampler,
         *,
         state_dir: Path,
         secret: bytes,
         workspace: str,
         base_env: Mapping[str, str],
+        process_limit: bool = False,
     ) -> None:
         self._board = board
         self._keepers = keepers
         self._sandbox_env = environment
+        self._sampler = sampler
         self._state_dir = state_dir
         self._secret = secret
         self._workspace = Path(workspace)
         self._base_env = dict(base_env)
+        self._process_limit = process_limit
         self._under_way: dict[str, tuple[str, asyncio.Task[Command]]] = {}
 
     async def start(self, params: dict[str, Any]) -> tuple[Command, bool]:
@@ -107,17 +126,22 @@ class Starts:
 
         Raises:
             InvalidArgument: If the spec breaks a rule.
-            ConflictError: If the id exists with another spec.
+            Unsupported: If it asks for a limit that cannot be set here.
+            ConflictError: If the id exists with another spec, or did and was forgotten.
             SpawnError: If it could not be started, now or when it was asked for before.
             RateLimited: If too many commands run.
             AgentFault: If there is no room on the disk, or the sandbox is being stopped.
         """
         spec = normal_spec(params)
+        if not self._process_limit and "processes" in (spec["limits"] or {}):
+            raise Unsupported("limits.processes: this agent has no cgroup to count processes by")
         process_id = spec["process_id"]
         digest = digest_of(spec, self._secret)
         known = self._board.get(process_id)
         if known is not None:
             return same_again(known, digest), False
+        if process_id in self._board.gone:
+            raise ConflictError(f"command {process_id!r} has run, and was forgotten since")
         created = process_id not in self._under_way
         if created:
             if self._board.live + len(self._under_way) >= MAX_LIVE:
@@ -139,14 +163,16 @@ class Starts:
 
     def _done(self, process_id: str, task: asyncio.Task[Command]) -> None:
         del self._under_way[process_id]
-        if not task.cancelled():
-            task.exception()  # was told to those who asked; nobody may be left
+        # An exception was told to those who asked; nobody may be left.
+        if not task.cancelled() and task.exception() is None:
+            self._sampler.watch(task.result())
 
     async def _start(self, spec: dict[str, Any], digest: str) -> Command:
         process_id = spec["process_id"]
         public = _public_spec(spec, digest)
         working_dir = str(self._workspace / (spec["working_dir"] or ""))
-        env = self._environment(spec["env"])
+        env = self._environment(spec)
+        self._sampler.check(spec["usage_interval"])
         mask = self._sandbox_env.variables.to_mask(spec)
         while True:
             async with self._keepers.place() as keeper:
@@ -175,8 +201,14 @@ class Starts:
             self._board.put(known)
         return known
 
-    def _environment(self, own: Mapping[str, str | None]) -> dict[str, str]:
-        merged = {**self._base_env, **self._sandbox_env.variables.values, **own}
+    def _environment(self, spec: Mapping[str, Any]) -> dict[str, str]:
+        terminal = {} if spec["pty"] is None else _TERMINAL_ENV
+        merged = {
+            **self._base_env,
+            **terminal,
+            **self._sandbox_env.variables.values,
+            **spec["env"],
+        }
         return {name: value for name, value in merged.items() if value is not None}
 
     async def _claimed(self, process_id: str) -> Command:

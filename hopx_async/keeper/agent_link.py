@@ -53,6 +53,7 @@ class AgentLink:
         self._changed: dict[str, Command] = {}
         self._new: set[str] = set()
         self._failed: list[str] = []
+        self._forgotten: list[str] = []
         self._replies: list[str] = []
 
     @property
@@ -72,6 +73,10 @@ class AgentLink:
             f'{{"id":"{process_id}","spec":{spec},"pid":null,"started_at":null,'
             f'"segments":[0],"end":{end},"last":"{encode_terminal(terminal)}"}}'
         )
+
+    def forgotten(self, process_id: str, at: float) -> None:
+        """Tell that nothing of a command is kept any more, since the Unix time *at*."""
+        self._forgotten.append(f'{{"id":"{process_id}","gone":{at!r}}}')
 
     def reply(self, rid: int, ok: str) -> None:
         """Answer the request *rid* with the JSON *ok*, after the news of this turn."""
@@ -93,13 +98,15 @@ class AgentLink:
             self._tell_snapshot(self._untold)
         if self._channel.backlog or self._untold is not None:
             return
-        if self._changed or self._failed or self._replies:
+        if self._changed or self._failed or self._replies or self._forgotten:
             lines = self._replies
-            if self._changed or self._failed:
-                news = [*self._failed, *map(self._news, self._changed.values())]
+            if self._changed or self._failed or self._forgotten:
+                told = map(self._news, self._changed.values())
+                news = [*self._failed, *told, *self._forgotten]
                 lines = [f'{{"news":[{",".join(news)}]}}', *lines]
             self._changed.clear()
             self._failed.clear()
+            self._forgotten.clear()
             self._replies = []
             self._channel.send("\n".join(lines))
 

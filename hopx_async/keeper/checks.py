@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode
 
 from hopx_async.protocol.lifecycle import (
     MAX_TEXT_BYTES,
     SIGNAL_NAMES,
+    STDIN_BYTES,
     Problem,
     problem_with_env,
     problem_with_grace,
     problem_with_id,
     problem_with_secrets,
+    problem_with_size,
     problem_with_spec,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-__all__ = ["id_of", "problem_with_request"]
+__all__ = ["USAGE_KEYS", "id_of", "problem_with_request"]
+
+#: What a sample of usage has.
+USAGE_KEYS = frozenset({"cpu_seconds", "rss_bytes", "read_bytes", "write_bytes"})
+_MAY_BE_UNKNOWN = frozenset({"read_bytes", "write_bytes"})
+_MAX_FIGURE = 2**63
 
 _SPEC_KEYS = (
     *("process_id", "command", "working_dir", "timeout", "name", "tags", "merge_stderr"),
-    "mask_secrets",
+    *("idle_timeout", "stdin", "pty", "overflow", "limits"),
+    *("usage_interval", "mask_secrets"),
 )
 _PUBLIC_KEYS = frozenset({*_SPEC_KEYS, "env_names", "spec_digest", "created_at"})
 _MAX_SIGNAL_ID = 128
+_LONGEST_HOLD = 60
 
 
 def id_of(message: dict[str, Any]) -> str:
@@ -41,12 +52,10 @@ def problem_with_request(message: dict[str, Any]) -> Problem | None:
         return Problem("rid", rid, "a request has a number")
     if op == "start":
         return _problem_with_start(message)
-    problem = problem_with_id(message.get("id"))
-    if op == "signal":
-        return problem or _problem_with_signal(message)
-    if op == "kill":
-        return problem or problem_with_grace(message.get("grace"))
-    return Problem("op", op, "a request is a start, a signal or a kill")
+    look = _LOOKS.get(str(op))
+    if look is None:
+        return Problem("op", op, f"a request is a start or one of {', '.join(_LOOKS)}")
+    return problem_with_id(message.get("id")) or look(message)
 
 
 def _problem_with_start(message: dict[str, Any]) -> Problem | None:
@@ -101,6 +110,44 @@ def _problem_with_signal(message: dict[str, Any]) -> Problem | None:
     return None
 
 
+def _problem_with_stdin(message: dict[str, Any]) -> Problem | None:
+    offset, data, eof = message.get("offset"), message.get("data"), message.get("eof")
+    if offset is not None and (type(offset) is not int or offset < 0):
+        return Problem("offset", offset, "a number of bytes, 0 or more, or null to ask for it")
+    if not isinstance(eof, bool):
+        return Problem("eof", eof, "true or false")
+    try:
+        size = len(b64decode(data, validate=True)) if isinstance(data, str) else None
+    except ValueError:
+        size = None
+    # What is typed is not to be shown.
+    if size is None:
+        return Problem("data", type(data).__name__, "bytes in base64")
+    if size > STDIN_BYTES:
+        return Problem("data", f"{size} bytes", f"at most {STDIN_BYTES} bytes at a time")
+    return None
+
+
+def _problem_with_hold(offset: object, seconds: object) -> Problem | None:
+    if not isinstance(offset, int) or offset < 0:
+        return Problem("offset", offset, "a log offset")
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds <= _LONGEST_HOLD:
+        return Problem("seconds", seconds, f"seconds from 0 to {_LONGEST_HOLD}")
+    return None
+
+
+def _problem_with_usage(usage: object) -> Problem | None:
+    if not isinstance(usage, dict) or set(usage) != USAGE_KEYS:
+        return Problem("usage", usage, f"it has {' '.join(sorted(USAGE_KEYS))}")
+    figures: dict[str, Any] = usage
+    for name, value in figures.items():
+        kinds = (int, float) if name == "cpu_seconds" else (int,)
+        known = type(value) in kinds and 0 <= value < _MAX_FIGURE
+        if not known and (value is not None or name not in _MAY_BE_UNKNOWN):
+            return Problem(name, value, "a figure is a number, 0 or more")
+    return None
+
+
 def _encodable(text: str) -> bool:
     try:
         text.encode()
@@ -119,3 +166,13 @@ def _is_plain(env: dict[str, Any]) -> bool:
     return (
         names.isprintable() and text.isascii() and "\0" not in text and len(text) < MAX_TEXT_BYTES
     )
+
+
+_LOOKS: dict[str, Callable[[dict[str, Any]], Problem | None]] = {
+    "hold": lambda message: _problem_with_hold(message.get("offset"), message.get("seconds")),
+    "kill": lambda message: problem_with_grace(message.get("grace")),
+    "resize": lambda message: problem_with_size("size", message.get("size")),
+    "signal": _problem_with_signal,
+    "stdin": _problem_with_stdin,
+    "usage": lambda message: _problem_with_usage(message.get("usage")),
+}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import select
 import time
 
 from hopx_async.keeper.channel import compact
 from hopx_async.keeper.exits import encode_tail, signal_name, totals
+from hopx_async.keeper.idle import Idle
+from hopx_async.keeper.pipe import Pipe
+from hopx_async.keeper.plumbing import resize
+from hopx_async.keeper.stdin import Stdin
 from hopx_async.protocol import lifecycle, records
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hopx_async.keeper.log import Log
     from hopx_async.keeper.loop import Loop, Timer
     from hopx_async.keeper.mask import Masks
+    from hopx_async.keeper.plumbing import Plumbing
     from hopx_async.keeper.spawn import Spawned
 
     class _Host(Protocol):
@@ -36,49 +38,10 @@ if TYPE_CHECKING:
         def ended(self, command: Command) -> None: ...
 
 
-__all__ = ["READ_BYTES", "Command", "Pipe"]
+__all__ = ["Command"]
 
-#: The most that is read of one pipe in a turn of the loop, so that a hot one is fair to others.
-READ_BYTES = 1024 * 1024
-# A read of so much says that the stream is hot and deserves a big pipe.
-_HOT_READ = 32 * 1024
-_F_SETPIPE_SZ = 1031
 _REMEMBERED_SIGNALS = 64
 _NO_CODE = '"exit_code":null,"signal":"{}"'
-
-
-class Pipe:
-    """The keeper's end of one of a command's output pipes."""
-
-    __slots__ = ("_big", "_command", "fd", "kind")
-
-    def __init__(self, command: Command, fd: int, kind: int) -> None:
-        self._command = command
-        self.fd = fd
-        self.kind = kind
-        self._big = False
-
-    def ready(self, events: int) -> None:
-        """Read what is there, once."""
-        buffer = self._command.host.buffer
-        try:
-            size = os.readv(self.fd, [buffer])
-        except BlockingIOError:
-            return
-        if size:
-            if size >= _HOT_READ and not self._big:
-                self._grow()
-            self._command.output(self.kind, buffer[:size])
-            # With no writer left, a read that leaves room has taken the last byte.
-            if size == len(buffer) or not events & select.EPOLLHUP:
-                return
-        self._command.pipe_ended(self)
-
-    def _grow(self) -> None:
-        self._big = True
-        # It works with a small pipe, too, if the user's quota of pipe pages is used up.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(self.fd, _F_SETPIPE_SZ, READ_BYTES)
 
 
 class Command:
@@ -89,12 +52,14 @@ class Command:
         log: Its log, claimed, where ``Started`` has been appended.
         spec: The public spec as JSON text.
         spawned: Its leader.
-        outputs: The read ends of its pipes with the kind of record each becomes.
+        plumbing: What connects it with us.
         timeout: Seconds it may run, None for no limit.
+        idle_timeout: Seconds it may print nothing, None for no limit.
     """
 
     __slots__ = (
         "_ended_at",
+        "_idle",
         "_pipes",
         "_signals",
         "_timer",
@@ -110,6 +75,7 @@ class Command:
         "spawned",
         "spec",
         "status",
+        "stdin",
         "terminal",
         "told_segments",
         "usage",
@@ -122,8 +88,9 @@ class Command:
         spec: str,
         spawned: Spawned,
         *,
-        outputs: list[tuple[int, int]],
-        timeout: float | None,
+        plumbing: Plumbing,
+        timeout: float | None = None,
+        idle_timeout: float | None = None,
     ) -> None:
         self.host = host
         self.log = log
@@ -144,14 +111,26 @@ class Command:
         #: The segments that an agent was told of last.
         self.told_segments: list[int] = []
         self._signals: dict[str, bool] = {}
-        self._pipes = [Pipe(self, fd, kind) for fd, kind in outputs]
+        typed = plumbing.terminal is not None
+        self._pipes = [
+            Pipe(self, host.buffer, fd, kind, terminal=typed) for fd, kind in plumbing.readers
+        ]
+        #: What is sent to it, None if that is nothing.
+        self.stdin: Stdin | None = None
+        if plumbing.writer is not None:
+            self.stdin = Stdin(host.loop, plumbing.writer, terminal=typed)
+        self._idle: Idle | None = None
+        if idle_timeout is not None:
+            fds = lambda: [pipe.fd for pipe in self._pipes]  # noqa: E731
+            self._idle = Idle(host.loop, idle_timeout, fds, lambda: self._run_out("idle_timed_out"))
         for pipe in self._pipes:
             host.loop.add(pipe.fd, pipe.ready)
         if log.stuck:
             self._pause()
         self._timer: Timer | None = None
         if timeout is not None:
-            self._timer = host.loop.call_at(spawned.monotonic + timeout, self._run_out)
+            due = spawned.monotonic + timeout
+            self._timer = host.loop.call_at(due, lambda: self._run_out("timed_out"))
 
     @property
     def process_id(self) -> str:
@@ -164,12 +143,21 @@ class Command:
         """Take output. What comes after the end is dropped: it must not block a survivor."""
         if self.ended:
             return
+        if self._idle is not None:
+            self._idle.touched()
         if self.masks is not None:
             data = self.masks.feed(kind, data)
         self.log.append_data(kind, data)
         if self.log.stuck:
             self._pause()
         self.host.changed(self)
+
+    def sample(self, usage: bytes) -> bool:
+        """Append a sample of what it uses, unless it has ended or there is no room at once."""
+        if self.dead or self.paused or not self.log.offer(records.USAGE, usage):
+            return False
+        self.host.changed(self)
+        return True
 
     def pipe_ended(self, pipe: Pipe) -> None:
         """Take note that nobody holds the other end any more."""
@@ -190,6 +178,8 @@ class Command:
     def resume(self) -> None:
         """Go on after the log had no room, and has."""
         self.paused = False
+        if self._idle is not None:
+            self._idle.go_on()
         for pipe in self._pipes:
             self.host.loop.add(pipe.fd, pipe.ready)
         self.host.changed(self)
@@ -201,9 +191,18 @@ class Command:
     def _pause(self) -> None:
         if not self.paused:
             self.paused = True
+            if self._idle is not None:
+                self._idle.hold()
             for pipe in self._pipes:
                 self.host.loop.remove(pipe.fd)
             self.host.stuck(self)
+
+    def resize(self, rows: int, columns: int) -> bool:
+        """Give its terminal another size; return whether it has one that is in use."""
+        if not self._pipes:
+            return False
+        resize(self._pipes[0].fd, rows, columns)
+        return True
 
     # Signals.
 
@@ -235,9 +234,8 @@ class Command:
         if not self.dead and self.cause is None:
             self.cause = cause
 
-    def _run_out(self) -> None:
-        self._timer = None
-        self.blame("timed_out")
+    def _run_out(self, cause: str) -> None:
+        self.blame(cause)
         self.host.timed_out(self)
 
     # The end.
@@ -251,6 +249,10 @@ class Command:
         self.duration = time.monotonic() - self.spawned.monotonic
         if self._timer is not None:
             self._timer.cancel()
+        if self._idle is not None:
+            self._idle.stop()
+        if self.stdin is not None:
+            self.stdin.close()
         self._drain()
 
     def abandon(self) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import json
 import os
 import signal
+from base64 import b64decode
 
 from hopx_async.keeper import checks
 from hopx_async.keeper.agent_link import AgentLink
@@ -14,6 +16,7 @@ from hopx_async.keeper.exits import failed_exit, started_payload
 from hopx_async.keeper.index import end_line, start_line
 from hopx_async.keeper.log import DiskFullError, Log
 from hopx_async.keeper.mask import Masks
+from hopx_async.keeper.plumbing import Plumbing
 from hopx_async.keeper.spawn import Spawned, SpawnFailedError, arguments_of
 from hopx_async.protocol import lifecycle, records
 
@@ -107,6 +110,14 @@ class Desk:
             self._start(message)
         elif op == "signal":
             self._signal(message)
+        elif op == "stdin":
+            self._stdin(message)
+        elif op == "resize":
+            self._resize(message)
+        elif op == "hold":
+            self._hold(message)
+        elif op == "usage":
+            self._usage(message)
         else:
             self._kill(message)
 
@@ -134,16 +145,58 @@ class Desk:
             self._refuse(message["rid"], "command_ended", f"{message['id']} has ended")
             return
         number = getattr(signal, message["name"])
+        if number == signal.SIGKILL:
+            self._keeper.groups.asked_to_die(command.process_id)
         delivered = command.signal(message["signal_id"], number, message.get("cause"))
         self._reply(message["rid"], f'{{"delivered":{compact(delivered)}}}')
+
+    def _stdin(self, message: Message) -> None:
+        rid, process_id = message["rid"], message["id"]
+        command = self._keeper.commands.get(process_id)
+        if command is None or command.dead:
+            self._refuse(rid, "command_ended", f"{process_id} has ended")
+        elif command.stdin is None:
+            self._refuse(rid, "no_stdin", f"{process_id} was started without stdin")
+        else:
+
+            def answer(problem: str | None, offset: int) -> None:
+                if problem is None:
+                    self._reply(rid, f'{{"offset":{offset}}}')
+                else:
+                    self._refuse(rid, problem, f"{process_id} has taken {offset} bytes of stdin")
+
+            data = b64decode(message["data"])
+            command.stdin.take(message["offset"], data, message["eof"], answer)
+
+    def _resize(self, message: Message) -> None:
+        command = self._keeper.commands.get(message["id"])
+        if command is None or command.dead:
+            self._refuse(message["rid"], "command_ended", f"{message['id']} has ended")
+        elif not json.loads(command.spec).get("pty"):
+            self._refuse(message["rid"], "no_terminal", f"{message['id']} has no terminal")
+        else:
+            done = command.resize(*message["size"])
+            self._reply(message["rid"], f'{{"delivered":{compact(done)}}}')
+
+    def _hold(self, message: Message) -> None:
+        command = self._keeper.commands.get(message["id"])
+        if command is not None:
+            self._keeper.holding.hold(command, message["offset"], message["seconds"])
+        self._reply(message["rid"], "{}")
+
+    def _usage(self, message: Message) -> None:
+        command = self._keeper.commands.get(message["id"])
+        told = command is not None and command.sample(compact(message["usage"]).encode("ascii"))
+        self._reply(message["rid"], f'{{"delivered":{compact(told)}}}')
 
     def _kill(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])
         if command is not None:
             command.blame("killed")
+        means = self._keeper.groups.means(message["id"])
 
         def done(left: list[tuple[int, str]]) -> None:
-            self._reply(message["rid"], compact({"survivors": left, "means": "ancestry"}))
+            self._reply(message["rid"], compact({"survivors": left, "means": means}))
 
         self._keeper.killer.kill(message["id"], message["grace"], done)
 
@@ -169,48 +222,53 @@ class Desk:
 
     def _run(self, rid: int, log: Log, spec: str, message: Message) -> None:
         public = message["public"]
-        kinds = [records.STDOUT] if public.get("merge_stderr") else [records.STDOUT, records.STDERR]
-        pipes: list[tuple[int, int]] = []
         try:
-            while len(pipes) < len(kinds):
-                pipes.append(os.pipe())
-            spawned = self._keeper.spawner.spawn(
-                log.process_id,
-                arguments_of(public["command"]),
-                message["env"],
-                message["working_dir"],
-                (pipes[0][1], pipes[-1][1]),
-            )
+            plumbing = Plumbing(public)
+        except OSError as error:
+            self._spawn_failed(rid, log, spec, error.errno or 0, "pipe")
+            return
+        try:
+            with self._keeper.groups.around(log.process_id, public):
+                spawned = self._keeper.spawner.spawn(
+                    log.process_id,
+                    arguments_of(public["command"]),
+                    message["env"],
+                    message["working_dir"],
+                    plumbing.outputs,
+                    stdin=plumbing.stdin,
+                    terminal=plumbing.terminal,
+                    limits=public.get("limits"),
+                )
         except (SpawnFailedError, OSError) as error:
-            for reader, _ in pipes:
-                os.close(reader)
-            named = error.filename if isinstance(error, SpawnFailedError) else "pipe"
+            plumbing.close_ours()
+            named = error.filename if isinstance(error, SpawnFailedError) else "spawn"
             self._spawn_failed(rid, log, spec, error.errno or 0, named)
             return
         finally:
-            for _, writer in pipes:
-                os.close(writer)
-        outputs = [(pipe[0], kind) for pipe, kind in zip(pipes, kinds, strict=True)]
-        timeout = public.get("timeout")
-        self._started(rid, log, spec, spawned, outputs=outputs, timeout=timeout)
+            plumbing.close_theirs()
+        self._started(log, spec, spawned, plumbing, message)
         if "mask" in message:
             self._keeper.commands[log.process_id].masks = Masks(message["mask"])
 
     def _started(
         self,
-        rid: int,
         log: Log,
         spec: str,
         spawned: Spawned,
-        *,
-        outputs: list[tuple[int, int]],
-        timeout: float | None,
+        plumbing: Plumbing,
+        message: Message,
     ) -> None:
-        for fd, _ in outputs:
-            # Somebody may empty the pipe behind our back (cat /dev/stdout): never block.
-            os.set_blocking(fd, False)
+        public = message["public"]
         log.append(records.STARTED, started_payload(spawned, self._keeper.boot_id))
-        command = Command(self._keeper, log, spec, spawned, outputs=outputs, timeout=timeout)
+        command = Command(
+            self._keeper,
+            log,
+            spec,
+            spawned,
+            plumbing=plumbing,
+            timeout=public.get("timeout"),
+            idle_timeout=public.get("idle_timeout"),
+        )
         self._keeper.commands[log.process_id] = command
         self._keeper.leaders[spawned.pid] = command
         self._keeper.orphans.expect(log.process_id, spawned.pid, spawned.mark)
@@ -218,7 +276,7 @@ class Desk:
         if self.agent is not None:
             self.agent.changed(command, new=True)
         started = f'"pid":{spawned.pid},"started_at":{spawned.started_at!r},"created":true'
-        self._reply(rid, f"{{{started}}}")
+        self._reply(message["rid"], f"{{{started}}}")
 
     def _spawn_failed(self, rid: int, log: Log, spec: str, number: int, filename: str) -> None:
         outcome = compact(failed_exit(number, filename))
@@ -226,6 +284,7 @@ class Desk:
         log.close()
         self._keeper.index.add(start_line(log.process_id, spec, None, None))
         self._keeper.index.add(end_line(log.process_id, log.end, len(record), outcome))
+        self._keeper.kept(log)
         if self.agent is not None:
             self.agent.failed(log.process_id, spec, log.end, record)
         sentence = f"{os.strerror(number)}: {filename!r}"

@@ -11,15 +11,21 @@ import os
 import signal
 import socket
 import sys
+import time
 
 from hopx_async.keeper import proc
+from hopx_async.keeper.cgroup import find_places
 from hopx_async.keeper.channel import Channel
-from hopx_async.keeper.command import READ_BYTES, Command
+from hopx_async.keeper.command import Command
 from hopx_async.keeper.desk import Desk
+from hopx_async.keeper.groups import Groups
+from hopx_async.keeper.holding import Holding
 from hopx_async.keeper.index import Index, end_line
+from hopx_async.keeper.keeping import Ended, Keeping, restored
 from hopx_async.keeper.kill import Killer
 from hopx_async.keeper.loop import Loop
 from hopx_async.keeper.orphans import Orphans
+from hopx_async.keeper.pipe import READ_BYTES
 from hopx_async.keeper.recover import recover
 from hopx_async.keeper.scan import EVERYTHING, Scanner
 from hopx_async.keeper.spawn import Spawner
@@ -30,6 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from hopx_async.keeper.log import Log
     from hopx_async.keeper.loop import Timer
     from hopx_async.keeper.scan import Wanted
 
@@ -63,6 +70,12 @@ class Keeper:
         segment_bytes, retention_bytes = config["segment_bytes"], config["retention_bytes"]
         self.store = Store(state_dir, segment_bytes, retention_bytes, number=self.number)
         self.index = Index(state_dir, self.number)
+        self.keeping = Keeping(
+            self,
+            keep_bytes=config["keep_bytes"],
+            keep_commands=config["keep_commands"],
+            keep_seconds=config["keep_seconds"],
+        )
         self.spawner = Spawner(nonce, outer)
         self.orphans = Orphans()
         self.boot_id = proc.boot_id()
@@ -70,13 +83,20 @@ class Keeper:
         self.leaders: dict[int, Command] = {}
         self._stuck: set[Command] = set()
         self._desk = Desk(self)
+        self.holding = Holding(loop, self._go_on)
         self._retry: Timer | None = None
         self._scans = 0
         self.stopping = False
         self._all_gone = False
         self._scanner = Scanner(nonce, outer, os.getpid(), {os.getpid()})
+        self.groups = Groups(find_places(), f"hopx-{nonce}.{self.number}")
         self.killer = Killer(
-            loop, self._ask_root, self._scanner.scan, self.commands, self.orphans.known
+            loop,
+            self._ask_root,
+            self._scanner.scan,
+            self.commands,
+            self._known,
+            slay=self.groups.slay,
         )
         loop.catch({signal.SIGCHLD: self._reap, signal.SIGTERM: self._stop})
         self._root: Channel | None = Channel(sock, loop, self._from_root, self._root_gone)
@@ -87,6 +107,7 @@ class Keeper:
         # What another keeper of this root has left behind was ended before this one began.
         for process_id in lost if self._alone else ():
             self.killer.kill(process_id, 0.0, _nobody_asked)
+        self.keeping.restore(restored(self.store, self.index.ends()))
         self._to_root({"op": "ready"})
         while not self._done():
             self.loop.turn(wait=not self._desk.busy)
@@ -95,6 +116,7 @@ class Keeper:
         self._farewell()
 
     def _end_turn(self) -> None:
+        self.keeping.tidy()
         self.index.flush()
         self._desk.flush()
         if self.store.troubled and self._retry is None:
@@ -123,9 +145,32 @@ class Keeper:
         """Let go of *command*, whose log is complete."""
         del self.commands[command.process_id]
         self.orphans.forget(command.spawned.pid, command.spawned.mark)
+        self.groups.ended(command.process_id)
         size = len(command.terminal)
         self.index.add(end_line(command.process_id, command.log.end, size, command.outcome))
+        self.holding.ended(command)
+        self.kept(command.log)
         self.changed(command)
+
+    def kept(self, log: Log) -> None:
+        """Keep the complete *log* of a command that has ended, as long as there is room."""
+        self.keeping.ended(log.process_id, Ended(time.time(), log.kept_bytes, log.segments))
+
+    def forgotten(self, process_id: str, at: float) -> None:
+        """Tell the agent that nothing of a command is kept any more."""
+        if self._desk.agent is not None:
+            self._desk.agent.forgotten(process_id, at)
+
+    def _go_on(self, command: Command) -> None:
+        """Resume *command* if its log was held and is not any more."""
+        if command not in self._stuck:
+            return
+        if command.log.retry():
+            self._stuck.discard(command)
+            command.resume()
+        else:
+            # What had room is to be read, or nobody would make room for the rest.
+            self.changed(command)
 
     def _retry_logs(self) -> None:
         self._retry = None
@@ -133,6 +178,9 @@ class Keeper:
         for command in [command for command in self._stuck if not command.log.stuck]:
             self._stuck.discard(command)
             command.resume()
+
+    def _known(self, process_id: str) -> list[tuple[int, int]]:
+        return self.orphans.known(process_id) + self.groups.known(process_id)
 
     def _reap(self) -> None:
         self.orphans.changed()
@@ -151,7 +199,9 @@ class Keeper:
                 dead.append((command, status, usage))
         # All first: an orphan of one of them is none before its leader is known to be dead.
         for command, status, usage in dead:
+            self.groups.explain(command, status)
             command.died(status, usage)
+        self.groups.tidy()
 
     # The root.
 
@@ -165,6 +215,8 @@ class Keeper:
             self._take_agent()
         elif op == "scanned" and message["seq"] == self._scans:
             self.killer.scanned(message["found"])
+        elif op == "share":
+            self.keeping.share(message["keep_bytes"], message["keep_commands"])
         elif op == "ping":
             self._to_root({"op": "pong"})
         elif op == "stop":
@@ -216,6 +268,7 @@ class Keeper:
         return self._all_gone and not any(command.dead for command in self.commands.values())
 
     def _farewell(self) -> None:
+        self.groups.close()
         self._to_root({"op": "stopped"})
         late: list[bool] = []
         self.loop.call_later(_FAREWELL, lambda: late.append(True))

@@ -204,9 +204,23 @@ class Keepers:
         place.channel = Channel(ours, self._loop, said, _nobody_told)
         # While there is no other keeper, whatever has no end is nobody's.
         recover = "own" if self._recovered else "all"
-        place.channel.send_json({**self._config, "number": place.number, "recover": recover})
+        self._shared_out()
+        facts = {"number": place.number, "recover": recover, **self._share()}
+        place.channel.send_json({**self._config, **facts})
         self._introduce(place)
         self._host.keepers_changed()
+
+    def _share(self) -> Message:
+        """Return what each keeper may keep of what the sandbox may."""
+        keepers = len(self._places)
+        names = ("keep_bytes", "keep_commands")
+        return {name: max(1, self._config[name] // keepers) for name in names}
+
+    def _shared_out(self) -> None:
+        """Tell the keepers that there is one more."""
+        for place in self._places.values():
+            if place.ready and place.channel is not None:
+                place.channel.send_json({"op": "share", **self._share()})
 
     def _introduce(self, place: _Place) -> None:
         if self._agent is None or place.channel is None or place.child is None:

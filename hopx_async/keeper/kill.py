@@ -40,6 +40,7 @@ class Killer:
         look: Answers such a question at once, for when nobody else does.
         live: The commands that have not ended.
         known: Pid and start ticks of processes known to be a command's, by its id.
+        slay: Ends all of a command at once where the kernel can; what it leaves is found.
     """
 
     def __init__(
@@ -49,12 +50,15 @@ class Killer:
         look: Callable[[Wanted], Found],
         live: dict[str, Command],
         known: Callable[[str], list[tuple[int, int]]],
+        *,
+        slay: Callable[[str], object] | None = None,
     ) -> None:
         self.loop = loop
         self.look = look
         self._ask = ask
         self._live = live
         self._known = known
+        self.slay = slay or _one_by_one
         self._kills: dict[str, Kill] = {}
         self._asked: Wanted | None = None
 
@@ -220,6 +224,7 @@ class Kill:
         self._timer = self._killer.loop.call_later(GIVE_UP_AFTER, self._give_up)
         for command in self._killer.leaders(self.process_id):
             command.signal_group(signal.SIGKILL)
+        self._killer.slay(self.process_id)
         for fd in self._watched:
             _send(fd, signal.SIGKILL)
         self.wants_scan = True
@@ -239,6 +244,10 @@ class Kill:
         self._killer.finished(self)
         for done in self.done:
             done(left)
+
+
+def _one_by_one(_process_id: str) -> None:
+    return None
 
 
 def _send(pidfd: int, number: int) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 
 from hopx_async.keeper import store as stores
+from hopx_async.keeper.tail import tail_of
 from hopx_async.protocol import lifecycle, records
 
 TYPE_CHECKING = False
@@ -18,6 +19,8 @@ __all__ = ["DiskFullError", "Log"]
 _OVERHEAD = 64
 # A segment with less room than this is full.
 _LEAST_DATA = 4096
+# Of the first segment, which is kept as long as the command: it holds spec and start.
+_HEAD_BYTES = 4 * records.BLOCK
 _PAD = bytes([records.PAD])
 
 
@@ -42,6 +45,7 @@ class Log:
         "_start",
         "_store",
         "end",
+        "pin",
         "process_id",
         "segments",
         "spec_end",
@@ -56,11 +60,13 @@ class Log:
         #: Start offsets of the segments that are there.
         self.segments = [0]
         self.state = lifecycle.EMPTY
+        #: The log offset from which on a reader still needs everything, None if nobody does.
+        self.pin: int | None = None
         #: Log offset behind the spec, from where on records begin at block boundaries.
         self.spec_end = 0
         self._counts = [0, 0]
         self._start = 0
-        self._limit = store.segment_bytes
+        self._limit = min(store.segment_bytes, _HEAD_BYTES)
         self._head_end = 0
         self._pending: list[tuple[int, float, bytes]] = []
         self._opened = True  # whether the current segment has its Base
@@ -74,6 +80,38 @@ class Log:
     def output_bytes(self) -> int:
         """Bytes of both streams appended so far."""
         return self._counts[0] + self._counts[1]
+
+    @property
+    def _held(self) -> bool:
+        return self.pin is not None and self.end - self.pin >= self._room
+
+    @property
+    def _room(self) -> int:
+        # The head and the segment that is full stay, and the next one will fill up.
+        return self._store.retention_bytes - self._head_end - self._store.segment_bytes
+
+    def _needs(self, end: int) -> bool:
+        return self.pin is not None and end > self.pin
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of its segments that are there."""
+        if len(self.segments) == 1:
+            return self.end
+        return self._head_end + self.end - self.segments[1]
+
+    def shrink(self) -> bool:
+        """Free the oldest segment but the head, even the current one; tell whether there was."""
+        if len(self.segments) == 2:
+            idle = self._pending or not self._opened or self.end - self._start <= records.BLOCK
+            if idle or not self._roll():
+                return False
+        head, *others = self.segments
+        if len(others) < 2 or self._needs(others[1]):
+            return False
+        self._unlink(others)
+        self.segments = [head, *others]
+        return True
 
     def claim(self, spec: bytes) -> None:
         """Create the log, and with it the claim on the id, holding *spec*.
@@ -91,6 +129,7 @@ class Log:
                 raise DiskFullError(str(error)) from error
             raise
         self._store.keep(self, fd)
+        self._store.kept_bytes += len(head)
         self.end = self.spec_end = len(head)
         self.state = lifecycle.CLAIMED
 
@@ -101,7 +140,8 @@ class Log:
         self.segments, self.end, self.spec_end = segments, end, spec_end
         self._counts, self.state = counts, state
         self._start = segments[-1]
-        self._limit = self._start + self._store.segment_bytes
+        size = self._store.segment_bytes
+        self._limit = self._start + (size if self._start else min(size, _HEAD_BYTES))
         self._head_end = segments[1] if len(segments) > 1 else 0
 
     def append(self, kind: int, payload: bytes) -> bytes:
@@ -117,6 +157,18 @@ class Log:
             self._wait(kind, now, payload)
         self.state = state
         return record
+
+    def offer(self, kind: int, payload: bytes) -> bool:
+        """Append a record that may as well be missing; return whether there was room for it.
+
+        It never waits for room, and takes none of the reserve's.
+
+        Raises:
+            LifecycleError: If it cannot follow what is there.
+        """
+        lifecycle.advance(self.state, kind)
+        record = records.encode(kind, time.time(), payload)
+        return not self._pending and self._make_room(len(record)) and self._place(record)
 
     def append_data(self, kind: int, data: memoryview) -> None:
         """Append output of one stream; *data* may be reused afterwards.
@@ -167,20 +219,15 @@ class Log:
 
     def tail(self, limit: int = lifecycle.TAIL_BYTES) -> list[tuple[str, bytes]]:
         """Return the last *limit* bytes of both streams in the order they came."""
-        if not self.output_bytes:
-            return []
-        start = max(self.spec_end, (self.end // records.BLOCK - 1) * records.BLOCK)
+        return tail_of(self, limit) if self.output_bytes else []
+
+    @property
+    def readable_from(self) -> int:
+        """The log offset from which on everything is there, records at each block's start."""
         if len(self.segments) > 1 and self._head_end != self.segments[1]:
             # What stood between the head and the next segment has been freed.
-            start = max(start, self.segments[1])
-        reader = records.RecordReader(start)
-        for piece in self._read(start):
-            reader.feed(piece)
-        found: list[tuple[int, bytes]] = []
-        while (record := reader.read()) is not None:
-            if record.kind in records.DATA_KINDS:
-                found.append((record.kind, record.data))
-        return _last(found, limit)
+            return self.segments[1]
+        return self.spec_end
 
     # Writing.
 
@@ -192,17 +239,20 @@ class Log:
         while True:
             if not self._make_room(len(record)):
                 return False
-            pad = records.pad_before(self.end, len(record))
-            if self._write([pad, record] if pad else [record], len(pad) + len(record)):
+            if self._place(record):
                 return True
             if not self._store.release():
                 return False
+
+    def _place(self, record: bytes) -> bool:
+        pad = records.pad_before(self.end, len(record))
+        return self._write([pad, record] if pad else [record], len(pad) + len(record))
 
     def _write_data(self, kind: int, at: float, data: memoryview) -> int:
         """Write as much as there is room for; return how many bytes that was."""
         written = 0
         stream = kind - records.STDOUT
-        while written < len(data):
+        while written < len(data) and not self._held:
             if not self._make_room(_LEAST_DATA):
                 break
             room = self._limit - self.end
@@ -227,6 +277,7 @@ class Log:
             self._store.tell(str(error))
             return False
         self.end += size
+        self._store.kept_bytes += size
         return True
 
     # Segments.
@@ -270,15 +321,20 @@ class Log:
     def _free(self, end: int) -> None:
         """Unlink the oldest segments but the head while more than the retention is kept."""
         head, *others = self.segments
-        # The head and the segment that is full stay, and the next one will fill up.
-        room = self._store.retention_bytes - self._head_end - self._store.segment_bytes
-        while others[1:] and end - others[0] > room:
-            self._store.unlink(records.segment_name(self.process_id, others.pop(0)))
+        while others[1:] and end - others[0] > self._room and not self._needs(others[1]):
+            self._unlink(others)
         self.segments = [head, *others]
+
+    def _unlink(self, others: list[int]) -> None:
+        """Free the first of *others*, behind which there is another."""
+        start = others.pop(0)
+        self._store.unlink(records.segment_name(self.process_id, start))
+        self._store.kept_bytes -= others[0] - start
 
     # Reading back.
 
-    def _read(self, start: int) -> list[bytes]:
+    def read_back(self, start: int) -> list[bytes]:
+        """Return everything from log offset *start* on, in pieces."""
         pieces = []
         ends = [*self.segments[1:], self.end]
         for begin, stop in zip(self.segments, ends, strict=True):
@@ -290,17 +346,3 @@ class Log:
                 finally:
                     os.close(fd)
         return pieces
-
-
-def _last(found: list[tuple[int, bytes]], limit: int) -> list[tuple[str, bytes]]:
-    tail: list[tuple[str, bytes]] = []
-    for kind, data in reversed(found):
-        if limit <= 0:
-            break
-        piece = data[-limit:]
-        limit -= len(piece)
-        name = "stdout" if kind == records.STDOUT else "stderr"
-        if tail and tail[-1][0] == name:
-            piece += tail.pop()[1]
-        tail.append((name, piece))
-    return tail[::-1]

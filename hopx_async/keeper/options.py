@@ -35,6 +35,9 @@ _CONFIG: dict[str, type | tuple[type, ...]] = {
     "base_env": dict,
     "sandbox_id": str,
     "retention_bytes": int,
+    "sandbox_retention_bytes": int,
+    "keep_commands": int,
+    "keep_seconds": (int, float),
     "segment_bytes": int,
     "drain_time": (int, float),
     "grace": (int, float),
@@ -81,6 +84,9 @@ class Options:
     Attributes:
         detached: Whether the root goes on when its parent has gone.
         ephemeral: A directory to remove at the end, None for none.
+        sandbox_retention_bytes: Log bytes kept of all commands together.
+        keep_commands: Commands kept after their end.
+        keep_seconds: Seconds for which they are kept.
         keeper_commands: Live commands that one keeper holds before another is started.
         stalled_after: Seconds without a heartbeat after which a keeper counts as stalled.
         most_restarts: Deaths within a minute, of the agent or of one keeper, that are made good.
@@ -101,6 +107,9 @@ class Options:
         self.parent_fd: int | None = None
         self.allow_hosts: list[str] = []
         self.retention_bytes = records.RETENTION_BYTES
+        self.sandbox_retention_bytes = records.SANDBOX_RETENTION_BYTES
+        self.keep_commands = records.KEEP_COMMANDS
+        self.keep_seconds = records.KEEP_SECONDS
         self.segment_bytes = records.SEGMENT_BYTES
         self.drain_time = lifecycle.DRAIN_TIME
         self.grace = lifecycle.GRACE
@@ -148,6 +157,10 @@ class Options:
         _require(bool(self.state_dir), "state_dir", self.state_dir, "a directory")
         _require(0 <= self.port <= _MAX_PORT, "port", self.port, "0 to 65535")
         _require(self.retention_bytes > 0, "retention_bytes", self.retention_bytes, "above 0")
+        kept, age = self.sandbox_retention_bytes, self.keep_seconds
+        _require(kept > 0, "sandbox_retention_bytes", kept, "above 0")
+        _require(self.keep_commands > 0, "keep_commands", self.keep_commands, "above 0")
+        _require(0 <= age < math.inf, "keep_seconds", age, "seconds, 0 or more")
         least = records.BLOCK
         _require(self.segment_bytes >= least, "segment_bytes", self.segment_bytes, f"{least} up")
         drain_time = self.drain_time
@@ -197,6 +210,9 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     add("--parent-fd", type=int, help="pipe from the parent; its end ends the agent")
     add("--allow-host", dest="allow_hosts", action="append", help="serve this Host, too")
     add("--retention-bytes", type=int, help="log bytes kept of each command")
+    add("--sandbox-retention-bytes", type=int, help="log bytes kept of all commands together")
+    add("--keep-commands", type=int, help="commands kept after their end")
+    add("--keep-seconds", type=float, help="seconds for which they are kept")
     add("--segment-bytes", type=int, help="size of the files that make a log")
     add("--drain-time", type=float, help="seconds for output that comes after a command's exit")
     add("--grace", type=float, help="seconds between TERM and KILL")

@@ -33,6 +33,8 @@ def recover(store: Store, index: Index, *, owner: int | None = None) -> list[str
     Returns:
         The ids that were lost now; something of them may still run.
     """
+    if owner is None:
+        index.take_over()
     ended = index.ended_ids()
     segments: dict[str, list[int]] = {}
     for name in store.names():

@@ -7,14 +7,18 @@ import os
 import resource
 import signal
 import time
+from functools import partial
 
 from hopx_async.keeper import proc
+from hopx_async.keeper.limits import launch_limited
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     Actions = Sequence[tuple[object, ...]]
+    # Executes the program at a path, with arguments and environment; returns its pid.
+    Launch = Callable[[str, list[str], dict[str, str]], int]
 
 __all__ = ["SpawnFailedError", "Spawned", "Spawner", "arguments_of"]
 
@@ -72,9 +76,9 @@ class Spawner:
         # The keeper holds descriptors for all its commands; a command gets the usual limit.
         self._many_files = (self._files[1], self._files[1])
         resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
-        # Two numbers that are low enough for any limit, see _spawn_low.
+        # Numbers that are low enough for any limit, see _spawn_low.
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._low = (os.dup(self._null), os.dup(self._null))
+        self._low = tuple(os.dup(self._null) for _ in range(3))
         self._changed = False
 
     def spawn(
@@ -84,8 +88,22 @@ class Spawner:
         env: dict[str, str],
         working_dir: str,
         outputs: tuple[int, int],
+        *,
+        stdin: int | None = None,
+        terminal: str | None = None,
+        limits: Mapping[str, int | None] | None = None,
     ) -> Spawned:
-        """Start a leader whose stdin is ``/dev/null`` and whose outputs are *outputs*.
+        """Start a leader whose stdout and stderr are *outputs*.
+
+        Args:
+            process_id: The command's id.
+            arguments: The program and its arguments.
+            env: Its whole environment, but for our marks.
+            working_dir: Its directory.
+            outputs: Its stdout and stderr.
+            stdin: Its stdin, None for ``/dev/null``.
+            terminal: The path of the terminal that takes the place of all three.
+            limits: What it may use, None for no limits.
 
         Raises:
             SpawnFailedError: If the program or the directory cannot be used.
@@ -98,31 +116,61 @@ class Spawner:
         env = {**env, proc.SCOPE: scope, "HOPX_PROCESS_ID": process_id}
         mark = proc.mark_of(scope)
         self._take_mark(mark)
-        if self._files == self._many_files:
-            spawned = self._search(arguments, env, _actions(outputs))
+        # The number of processes is its cgroup's business.
+        if limits and limits.keys() - {"processes"}:
+            launch = self._limited(stdin, outputs, terminal, limits)
+            spawned = self._search(arguments, env, launch)
+        elif self._files == self._many_files:
+            launch = self._launcher(_actions(stdin, outputs, terminal))
+            spawned = self._search(arguments, env, launch)
         else:
-            spawned = self._spawn_low(arguments, env, outputs)
+            spawned = self._spawn_low(arguments, env, stdin, outputs, terminal)
         spawned.mark = mark
         return spawned
 
     def _spawn_low(
-        self, arguments: list[str], env: dict[str, str], outputs: tuple[int, int]
+        self,
+        arguments: list[str],
+        env: dict[str, str],
+        stdin: int | None,
+        outputs: tuple[int, int],
+        terminal: str | None,
     ) -> Spawned:
         """Spawn under the usual limit of files, although we hold more."""
-        borrowed = max(outputs) >= self._files[0]
+        fds = (*outputs, stdin if stdin is not None else -1)
+        borrowed = max(fds) >= self._files[0]
         if borrowed:
             # libc refuses to duplicate a descriptor that is above the limit.
-            for output, low in zip(outputs, self._low, strict=True):
-                os.dup2(output, low, inheritable=False)
-            outputs = self._low
+            for fd, low in zip(fds, self._low, strict=True):
+                if fd >= 0:
+                    os.dup2(fd, low, inheritable=False)
+            outputs = (self._low[0], self._low[1])
+            stdin = None if stdin is None else self._low[2]
         resource.setrlimit(resource.RLIMIT_NOFILE, self._files)
         try:
-            return self._search(arguments, env, _actions(outputs))
+            launch = self._launcher(_actions(stdin, outputs, terminal))
+            return self._search(arguments, env, launch)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._many_files)
             if borrowed:
                 for low in self._low:
                     os.dup2(self._null, low, inheritable=False)
+
+    def _limited(
+        self,
+        stdin: int | None,
+        outputs: tuple[int, int],
+        terminal: str | None,
+        limits: Mapping[str, int | None],
+    ) -> Launch:
+        return partial(
+            launch_limited,
+            stdin=self._null if stdin is None else stdin,
+            outputs=outputs,
+            terminal=terminal,
+            limits=limits,
+            files=self._files,
+        )
 
     def rest(self) -> None:
         """Give up the last command's mark and directory, after a run of spawns."""
@@ -145,54 +193,50 @@ class Spawner:
             mark = min(mark, hard)
         resource.setrlimit(proc.RLIMIT_LOCKS, (mark, hard))
 
-    def _search(self, arguments: list[str], env: dict[str, str], actions: Actions) -> Spawned:
+    def _search(self, arguments: list[str], env: dict[str, str], launch: Launch) -> Spawned:
         paths = _candidates(arguments[0], env)
         for path in paths:
             # To ask is cheaper than a process that finds nothing to execute.
             if os.access(path, os.F_OK):
                 try:
-                    return self._execute(path, arguments, env, actions)
+                    return self._execute(path, arguments, env, launch)
                 except OSError:
                     break
-        return self._search_slowly(paths, arguments, env, actions)
+        return self._search_slowly(paths, arguments, env, launch)
 
     def _search_slowly(
-        self, paths: list[str], arguments: list[str], env: dict[str, str], actions: Actions
+        self, paths: list[str], arguments: list[str], env: dict[str, str], launch: Launch
     ) -> Spawned:
         """Let execve say of each path why it cannot be used."""
         errors: list[int] = []
         for path in paths:
             try:
-                return self._execute(path, arguments, env, actions)
+                return self._execute(path, arguments, env, launch)
             except OSError as error:
                 errors.append(error.errno or errno.ENOENT)
         telling = (number for number in errors if number not in _NOT_HERE)
         raise SpawnFailedError(next(telling, errors[-1]), arguments[0])
 
     def _execute(
-        self, path: str, arguments: list[str], env: dict[str, str], actions: Actions
+        self, path: str, arguments: list[str], env: dict[str, str], launch: Launch
     ) -> Spawned:
         before = _ticks_now()
         started_at, monotonic = time.time(), time.monotonic()
         try:
-            pid = self._posix_spawn(path, arguments, env, actions)
+            pid = launch(path, arguments, env)
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
             # A script without "#!": the shell reads it, as from any other shell.
             script = [_SHELL, path, *arguments[1:]]
-            pid = self._posix_spawn(_SHELL, script, env, actions)
+            pid = launch(_SHELL, script, env)
         # /proc rounds the same clock the same way, so a spawn within one tick needs no look.
         ticks = before if _ticks_now() == before else _start_ticks(pid)
         return Spawned(pid, ticks, started_at, monotonic)
 
-    def _posix_spawn(
-        self, path: str, arguments: list[str], env: dict[str, str], actions: Actions
-    ) -> int:
-        return os.posix_spawn(
-            path,
-            arguments,
-            env,
+    def _launcher(self, actions: Actions) -> Launch:
+        return partial(
+            os.posix_spawn,
             file_actions=actions,
             setsid=True,
             setsigmask=(),
@@ -200,9 +244,17 @@ class Spawner:
         )
 
 
-def _actions(outputs: tuple[int, int]) -> Actions:
+def _actions(stdin: int | None, outputs: tuple[int, int], terminal: str | None) -> Actions:
+    if terminal is not None:
+        # Opened by the leader of a new session, it becomes that session's terminal.
+        return [
+            (os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0),
+            (os.POSIX_SPAWN_DUP2, 0, 1),
+            (os.POSIX_SPAWN_DUP2, 0, 2),
+        ]
+    nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     return [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        nothing if stdin is None else (os.POSIX_SPAWN_DUP2, stdin, 0),
         (os.POSIX_SPAWN_DUP2, outputs[0], 1),
         (os.POSIX_SPAWN_DUP2, outputs[1], 2),
     ]

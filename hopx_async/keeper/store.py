@@ -46,6 +46,8 @@ class Store:
         segment_bytes = min(segment_bytes, retention_bytes // 4)
         self.segment_bytes = max(records.BLOCK, segment_bytes // records.BLOCK * records.BLOCK)
         self.retention_bytes = retention_bytes
+        #: Bytes of all logs that this keeper has written and not freed.
+        self.kept_bytes = 0
         #: Logs that wait for room; their owners retry them.
         self.waiting: set[Log] = set()
         #: Whether there was no room; then the owner calls :meth:`refill` until there is.
@@ -127,6 +129,13 @@ class Store:
         """Remove a segment. One that is not there is as good."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._dir)
+
+    def size_of(self, name: str) -> int:
+        """Return the size of a segment, 0 if it is not there."""
+        try:
+            return os.stat(name, dir_fd=self._dir).st_size  # relative to a descriptor
+        except FileNotFoundError:
+            return 0
 
     def names(self) -> list[str]:
         """Return the names of all files in the directory."""

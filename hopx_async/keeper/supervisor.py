@@ -8,6 +8,7 @@ import os
 import signal
 import time
 
+from hopx_async.keeper.cgroup import find_places
 from hopx_async.keeper.channel import Channel
 from hopx_async.keeper.keepers import Keepers
 from hopx_async.keeper.loop import Loop
@@ -66,6 +67,7 @@ class Root:
         self._silence = silence
         self._loop = Loop()
         self._env = child_env(os.environ)
+        self._places = find_places()
         self._sandbox_id = options.sandbox_id or state.default_sandbox_id
         self._own = {os.getpid()}
         self._keepers = Keepers(
@@ -162,6 +164,9 @@ class Root:
             "outer_scope": os.environ.get(SCOPE, ""),
             "state_dir": self._state.path,
             "retention_bytes": options.retention_bytes,
+            "keep_bytes": options.sandbox_retention_bytes,
+            "keep_commands": options.keep_commands,
+            "keep_seconds": options.keep_seconds,
             "segment_bytes": options.segment_bytes,
             "drain_time": options.drain_time,
             "grace": options.grace,
@@ -216,6 +221,8 @@ class Root:
             "keeper_commands": options.keeper_commands,
             "isolation": options.isolation,
             "internet_access": options.internet_access,
+            "proof": "cgroup" if self._places.cheap else "ancestry",
+            "process_limit": self._places.counts,
         }
 
     def _from_agent(self, message: Message) -> None:

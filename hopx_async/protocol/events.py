@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import deque
 from typing import Any, ClassVar, TypeAlias
 
@@ -12,6 +11,7 @@ from hopx_async.errors import RemoteProtocolError
 from hopx_async.model import Exit
 from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.cursor import START, UNKNOWN, Position, print_cursor
+from hopx_async.protocol.event_base import EventBase
 
 __all__ = [
     "Event",
@@ -22,45 +22,13 @@ __all__ = [
     "Stderr",
     "Stdout",
     "Truncated",
+    "Usage",
     "exit_event",
 ]
 
 
 @attrs.frozen(kw_only=True)
-class _Event:
-    """What every event carries.
-
-    Attributes:
-        process_id: The command it is about.
-        cursor: The position behind it: ``events(after=event.cursor)`` goes on there.
-        at: Unix time at which it was observed on the far side.
-    """
-
-    type: ClassVar[str] = ""
-    process_id: str
-    cursor: str
-    at: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the event as JSON can hold it, with its ``type``.
-
-        Output is ``data`` where it is valid UTF-8, else ``data_base64``.
-        """
-        value: dict[str, Any] = {"type": self.type}
-        for field in attrs.fields(type(self)):
-            item = getattr(self, field.name)
-            if isinstance(item, bytes):
-                try:
-                    value["data"] = item.decode()
-                except UnicodeDecodeError:
-                    value["data_base64"] = base64.b64encode(item).decode()
-            else:
-                value[field.name] = item.to_dict() if isinstance(item, Exit) else item
-        return value
-
-
-@attrs.frozen(kw_only=True)
-class Started(_Event):
+class Started(EventBase):
     """The command runs. Comes before all output.
 
     Attributes:
@@ -72,7 +40,7 @@ class Started(_Event):
 
 
 @attrs.frozen(kw_only=True)
-class Stdout(_Event):
+class Stdout(EventBase):
     """The command wrote to stdout.
 
     Attributes:
@@ -84,7 +52,7 @@ class Stdout(_Event):
 
 
 @attrs.frozen(kw_only=True)
-class Stderr(_Event):
+class Stderr(EventBase):
     """The command wrote to stderr.
 
     Attributes:
@@ -96,7 +64,7 @@ class Stderr(_Event):
 
 
 @attrs.frozen(kw_only=True)
-class Truncated(_Event):
+class Truncated(EventBase):
     """Output that retention freed before it was read; the stream goes on behind it.
 
     Attributes:
@@ -110,7 +78,25 @@ class Truncated(_Event):
 
 
 @attrs.frozen(kw_only=True)
-class Exited(_Event):
+class Usage(EventBase):
+    """What all processes of the command use; only if its start asked for that.
+
+    Attributes:
+        cpu_seconds: User and system time so far, in seconds; ended children included.
+        rss_bytes: Resident memory now, in bytes; what processes share is counted for each.
+        read_bytes: Bytes read from storage so far, None where the far side may not know.
+        write_bytes: Bytes written to storage so far, None where the far side may not know.
+    """
+
+    type: ClassVar[str] = "usage"
+    cpu_seconds: float
+    rss_bytes: int
+    read_bytes: int | None
+    write_bytes: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Exited(EventBase):
     """The command has ended. The last event.
 
     Attributes:
@@ -122,7 +108,7 @@ class Exited(_Event):
 
 
 @attrs.frozen(kw_only=True)
-class Lost(_Event):
+class Lost(EventBase):
     """How the command ended can no longer be known. The last event.
 
     Attributes:
@@ -133,7 +119,7 @@ class Lost(_Event):
     exit: Exit
 
 
-Event: TypeAlias = Started | Stdout | Stderr | Truncated | Exited | Lost
+Event: TypeAlias = Started | Stdout | Stderr | Truncated | Usage | Exited | Lost
 
 
 def exit_event(process_id: str, record: records.Record, position: Position) -> Exited | Lost:
@@ -286,7 +272,24 @@ class EventReader:
             )
         if record.kind in records.TERMINAL_KINDS:
             return exit_event(self._process_id, record, self.position)
+        if record.kind == records.USAGE:
+            return self._usage(record)
         return None
+
+    def _usage(self, record: records.Record) -> Usage:
+        told: Any = record.json()
+        try:
+            return Usage(
+                process_id=self._process_id,
+                cursor=self._cursor(),
+                at=record.at,
+                cpu_seconds=float(told["cpu_seconds"]),
+                rss_bytes=int(told["rss_bytes"]),
+                read_bytes=None if told["read_bytes"] is None else int(told["read_bytes"]),
+                write_bytes=None if told["write_bytes"] is None else int(told["write_bytes"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise records.RecordError(f"no usage in {record!r}: {error!r}") from error
 
     def _data(self, record: records.Record) -> Stdout | Stderr | None:
         data = record.data

@@ -14,6 +14,12 @@ import re
 import sys
 
 from hopx_async.protocol import records
+from hopx_async.protocol.problems import (
+    Problem,
+    problem_with_limits,
+    problem_with_overflow,
+    problem_with_size,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ __all__ = [
     "GRACE",
     "HIDDEN",
     "ID_RULE",
+    "LEAST_INTERVAL",
     "MAX_SECRETS",
     "MAX_SECRET_BYTES",
     "MAX_TEXT_BYTES",
@@ -35,6 +42,7 @@ __all__ = [
     "RUNNING",
     "SIGNAL_NAMES",
     "STATUSES",
+    "STDIN_BYTES",
     "TABLE",
     "TAIL_BYTES",
     "LifecycleError",
@@ -43,7 +51,9 @@ __all__ = [
     "problem_with_env",
     "problem_with_grace",
     "problem_with_id",
+    "problem_with_limits",
     "problem_with_secrets",
+    "problem_with_size",
     "problem_with_spec",
     "reason_for",
     "status_of",
@@ -82,6 +92,9 @@ MAX_SECRET_BYTES = 8 * 1024
 #: Output is searched for each of them.
 MAX_SECRETS = 64
 
+#: Seconds between samples of what a command uses, at least: each looks at all processes.
+LEAST_INTERVAL = 0.1
+
 REASONS = (
     "exited",
     "signaled",
@@ -107,37 +120,20 @@ ID_RULE = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 _ID = re.compile(ID_RULE)
 _SPEC_KEYS = frozenset(
     (
+        *("idle_timeout", "stdin", "pty", "overflow", "limits"),
         *("process_id", "command", "env", "working_dir", "timeout", "name", "tags"),
-        *("merge_stderr", "mask_secrets", "secrets"),
+        *("merge_stderr", "usage_interval", "mask_secrets", "secrets"),
     )
 )
-
+#: The most bytes of stdin in one call, and the most that wait for a command to read them.
+STDIN_BYTES = 64 * 1024
 
 #: Stands where a value is not to be seen.
 HIDDEN = "(not shown)"
-# Characters of a wrong value that a sentence shows.
-_SHOWN = 100
 
 
 class LifecycleError(ValueError):
     """A record that cannot follow in this state."""
-
-
-class Problem:
-    """What is wrong with an argument: its name, its value as shown, and the rule it breaks."""
-
-    __slots__ = ("parameter", "rule", "value")
-
-    def __init__(self, parameter: str, value: object, rule: str) -> None:
-        self.parameter = parameter
-        shown = repr(value)
-        if len(shown) > _SHOWN:
-            shown = f"{shown[:_SHOWN]}... ({len(shown)} characters)"
-        self.value = shown
-        self.rule = rule
-
-    def __str__(self) -> str:
-        return f"{self.parameter}={self.value}: {self.rule}"
 
 
 def advance(state: str, kind: int) -> str:
@@ -210,9 +206,15 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
         or _problem_with_command(spec.get("command"))
         or problem_with_env(spec.get("env"))
         or _problem_with_dir(spec.get("working_dir"))
-        or _problem_with_timeout(spec.get("timeout"))
+        or _problem_with_timeout("timeout", spec.get("timeout"))
+        or _problem_with_timeout("idle_timeout", spec.get("idle_timeout"))
         or _problem_with_labels(spec.get("name"), spec.get("tags"))
         or _problem_with_flag("merge_stderr", spec.get("merge_stderr", False))
+        or _problem_with_flag("stdin", spec.get("stdin", False))
+        or problem_with_overflow(spec.get("overflow", "drop"))
+        or (None if spec.get("pty") is None else problem_with_size("pty", spec["pty"]))
+        or problem_with_limits(spec.get("limits"))
+        or _problem_with_interval(spec.get("usage_interval"))
         or _problem_with_masking(spec)
     )
 
@@ -295,10 +297,17 @@ def _problem_with_dir(working_dir: object) -> Problem | None:
     return _problem_with_text("working_dir", working_dir, empty="a directory is not empty")
 
 
-def _problem_with_timeout(timeout: object) -> Problem | None:
+def _problem_with_timeout(parameter: str, timeout: object) -> Problem | None:
     if timeout is None or (_is_number(timeout) and timeout > 0):  # type: ignore[operator]
         return None
-    return Problem("timeout", timeout, "a number of seconds above 0, or None for no limit")
+    return Problem(parameter, timeout, "a number of seconds above 0, or None for no limit")
+
+
+def _problem_with_interval(interval: object) -> Problem | None:
+    if interval is None or (_is_number(interval) and interval >= LEAST_INTERVAL):  # type: ignore[operator]
+        return None
+    rule = f"a number of seconds, {LEAST_INTERVAL} or more, or None for no samples"
+    return Problem("usage_interval", interval, rule)
 
 
 def _problem_with_labels(name: object, tags: object) -> Problem | None:

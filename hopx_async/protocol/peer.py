@@ -21,7 +21,7 @@ from hopx_async.errors import (
 )
 from hopx_async.protocol import lifecycle, wire
 
-__all__ = ["MAX_ASKINGS", "LogSource", "Peer"]
+__all__ = ["MAX_ASKINGS", "LogSource", "Peer", "Readers"]
 
 #: Askings that one connection may hold at a time.
 MAX_ASKINGS = 65_536
@@ -53,10 +53,26 @@ class LogSource(Protocol):
         ...
 
 
+class Readers(Protocol):
+    """Those who want to know how far readers have got. A reader is a pair of numbers."""
+
+    def joined(self, reader: tuple[int, int], process_id: str, offset: int) -> bool:
+        """Take note of a reader of output; return whether its moves are to be told."""
+        ...
+
+    def moved(self, reader: tuple[int, int], process_id: str, offset: int) -> None:
+        """Take note of how far a reader has got."""
+        ...
+
+    def left(self, reader: tuple[int, int], process_id: str) -> None:
+        """Take note that a reader has gone."""
+        ...
+
+
 class _Asked:
     """One asking: where it stands in its log, and how much it may still be sent."""
 
-    __slots__ = ("ask", "offset", "output", "process_id", "queued", "sent", "total")
+    __slots__ = ("ask", "offset", "output", "process_id", "queued", "sent", "total", "watched")
 
     def __init__(self, control: wire.Ask) -> None:
         self.ask = control.ask
@@ -66,6 +82,7 @@ class _Asked:
         self.total = control.total
         self.sent = 0
         self.queued = False
+        self.watched = False
 
 
 class Peer:
@@ -76,8 +93,11 @@ class Peer:
     the connection while `congested`.
     """
 
-    def __init__(self, logs: LogSource, *, sandbox: str = "") -> None:
+    def __init__(
+        self, logs: LogSource, *, sandbox: str = "", readers: Readers | None = None
+    ) -> None:
         self._logs = logs
+        self._readers = readers
         self._askings: dict[int, _Asked] = {}
         # Those that wait for news of a command, by its id and whether for output.
         self._waiting: dict[tuple[str, bool], dict[int, _Asked]] = {}
@@ -95,6 +115,12 @@ class Peer:
     def congested(self) -> bool:
         """Whether so many answers wait to be sent that nothing more should be received."""
         return self._outbox.size >= wire.MAX_CONTROL_BYTES
+
+    def close(self) -> None:
+        """Let the readers go: the connection is no more."""
+        for asked in self._askings.values():
+            self._let_go(asked)
+        self._askings.clear()
 
     # What arrives.
 
@@ -151,6 +177,9 @@ class Peer:
             self._outbox.add(wire.Over(control.ask))
         else:
             asked = self._askings[control.ask] = _Asked(control)
+            if self._readers is not None and asked.output:
+                reader = (id(self), asked.ask)
+                asked.watched = self._readers.joined(reader, asked.process_id, asked.offset)
             self._queue(asked)
 
     def _credit(self, control: wire.Credit) -> None:
@@ -215,6 +244,8 @@ class Peer:
     def _settle(self, asked: _Asked, offset: int, size: int) -> None:
         asked.offset = offset
         asked.sent += size
+        if asked.watched and self._readers is not None:
+            self._readers.moved((id(self), asked.ask), asked.process_id, offset)
         if offset == self._logs.end(asked.process_id) and self._logs.over(asked.process_id):
             self._forget(asked.ask)
         else:
@@ -244,6 +275,10 @@ class Peer:
 
     # Bookkeeping.
 
+    def _let_go(self, asked: _Asked) -> None:
+        if asked.watched and self._readers is not None:
+            self._readers.left((id(self), asked.ask), asked.process_id)
+
     def _tidy(self) -> None:
         """Keep those that left while they had a turn from piling up while nothing can be sent."""
         if len(self._turns) > 2 * len(self._askings) + _STALE_TURNS:
@@ -256,6 +291,7 @@ class Peer:
     def _forget(self, ask: int) -> None:
         asked = self._askings.pop(ask, None)
         if asked is not None:
+            self._let_go(asked)
             key = (asked.process_id, asked.output)
             waiting = self._waiting.get(key, {})
             if ask in waiting and len(waiting) == 1:

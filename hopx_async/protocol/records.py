@@ -27,17 +27,22 @@ __all__ = [
     "EXITED",
     "FIRST_KINDS",
     "HEADER",
+    "KEEP_COMMANDS",
+    "KEEP_SECONDS",
     "KIND_NAMES",
     "LOST",
     "MAX_SPEC_BYTES",
+    "MAX_TOMBSTONES",
     "PAD",
     "RETENTION_BYTES",
+    "SANDBOX_RETENTION_BYTES",
     "SEGMENT_BYTES",
     "SPEC",
     "STARTED",
     "STDERR",
     "STDOUT",
     "TERMINAL_KINDS",
+    "TOMBSTONE_SECONDS",
     "USAGE",
     "Record",
     "RecordError",
@@ -54,6 +59,13 @@ __all__ = [
 BLOCK = 64 * 1024
 SEGMENT_BYTES = 16 * 1024 * 1024
 RETENTION_BYTES = 256 * 1024 * 1024
+SANDBOX_RETENTION_BYTES = 4 * 1024 * 1024 * 1024
+#: Commands kept after their end, and for how many seconds.
+KEEP_COMMANDS = 10_000
+KEEP_SECONDS = 86_400.0
+#: For how many seconds the id of a forgotten command is refused, and how many such ids.
+TOMBSTONE_SECONDS = 86_400.0
+MAX_TOMBSTONES = 100_000
 # A spec holds at most 128 KiB of text in one argument, and execve takes about
 # 2 MiB of arguments and environment in all; as JSON each byte may become six.
 MAX_SPEC_BYTES = 16 * 1024 * 1024

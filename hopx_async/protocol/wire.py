@@ -281,6 +281,9 @@ _SPECIAL: dict[str, Callable[[_Told], HopxError]] = {
     errors.SurvivorsLeft.code: lambda told: errors.SurvivorsLeft(
         told.process_id or "?", told.survivors or (), told.means or "ancestry"
     ),
+    errors.StdinClosed.code: lambda told: errors.StdinClosed(
+        told.message, process_id=told.process_id or ""
+    ),
     errors.ClosedError.code: lambda told: errors.ClosedError(told.message),
     errors.BusyError.code: lambda told: errors.BusyError(told.message),
     errors.MisuseError.code: lambda told: errors.MisuseError(told.message),

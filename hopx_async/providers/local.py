@@ -29,6 +29,12 @@ __all__ = ["local"]
 
 # What an embedded agent's commands see of this process's environment.
 _KEPT = ("PATH", "LANG", "LC_*", "TERM", "USER", "TZ")
+# The least that can be asked for of what is kept.
+_LEAST = {
+    "retention_bytes": 4 * records.BLOCK,
+    "sandbox_retention_bytes": 4 * records.BLOCK,
+    "keep_commands": 1,
+}
 _DEFAULTS = {"PATH": os.defpath, "LANG": "C.UTF-8", "TERM": "dumb"}
 
 
@@ -39,6 +45,9 @@ def local(
     inherit_env: Sequence[str] = (),
     detached: bool = False,
     retention_bytes: int | None = None,
+    sandbox_retention_bytes: int | None = None,
+    keep_commands: int | None = None,
+    keep_seconds: float | None = None,
     grace: float = lifecycle.GRACE,
     give_up_after: float = GIVE_UP_AFTER,
     isolation: Literal["none", "namespace", "auto"] = "none",
@@ -59,6 +68,10 @@ def local(
         detached: Leave the agent and its commands running when closed, and attach to it if it
             runs already; needs *state_dir*.
         retention_bytes: Log bytes kept of each command, None for 256 MiB.
+        sandbox_retention_bytes: Log bytes kept of all commands together, None for 4 GiB: the
+            oldest that have ended are forgotten first, then the oldest output of others goes.
+        keep_commands: Commands kept after their end, None for 10000.
+        keep_seconds: Seconds for which they are kept, None for a day.
         grace: Seconds between TERM and KILL when the sandbox ends.
         give_up_after: Seconds without an answer after which calls, streams and waits fail.
         isolation: ``"namespace"`` runs everything inside of Linux namespaces made by bubblewrap:
@@ -80,14 +93,24 @@ def local(
             f"local() needs Linux, this is {sys.platform}; "
             "run `python -m hopx_async.agent` on a Linux host and open it with hopx_async.remote()"
         )
-    _check_arguments(workspace, state_dir, inherit_env, retention_bytes, detached=detached)
+    _check_arguments(workspace, state_dir, inherit_env, detached=detached)
+    kept = {
+        "retention_bytes": retention_bytes,
+        "sandbox_retention_bytes": sandbox_retention_bytes,
+        "keep_commands": keep_commands,
+    }
+    for name, least in _LEAST.items():
+        _check_number(name, kept[name], least)
+    if keep_seconds is not None:
+        check_seconds("keep_seconds", keep_seconds)
     refuse(lifecycle.problem_with_grace(grace))
     check_seconds("give_up_after", give_up_after)
     check_asked(isolation, internet_access=internet_access)
     config = {
         "workspace": None if workspace is None else str(Path(workspace).resolve()),
         "base_env": _base_env(os.environ, inherit_env),
-        "retention_bytes": retention_bytes,
+        **kept,
+        "keep_seconds": keep_seconds,
         "grace": grace,
         "detached": detached,
         "isolation": isolation,
@@ -101,21 +124,21 @@ def _check_arguments(
     workspace: object,
     state_dir: object,
     inherit_env: object,
-    retention_bytes: object,
     *,
     detached: bool,
 ) -> None:
     if detached and state_dir is None:
         raise InvalidArgument("detached", "True", "needs state_dir, where it is found again")
-    least = 4 * records.BLOCK
-    if retention_bytes is not None and not (
-        isinstance(retention_bytes, int) and retention_bytes >= least
-    ):
-        raise InvalidArgument("retention_bytes", repr(retention_bytes), f"at least {least} bytes")
     if isinstance(inherit_env, str):
         raise InvalidArgument("inherit_env", repr(inherit_env), "a sequence of names")
     if workspace is not None and not Path(str(workspace)).is_dir():
         raise InvalidArgument("workspace", repr(str(workspace)), "a directory that exists")
+
+
+def _check_number(parameter: str, value: object, least: int) -> None:
+    fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    if value is not None and not fits:
+        raise InvalidArgument(parameter, repr(value), f"a whole number, at least {least}")
 
 
 def _base_env(environ: Mapping[str, str], inherit_env: Sequence[str]) -> dict[str, str]:

@@ -34,6 +34,7 @@ from hopx_async.handle import CommandHandle
 from hopx_async.model import CommandRef
 from hopx_async.protocol.events import Event, Exited, Started, Stderr, Stdout
 from hopx_async.sandbox import Sandbox
+from hopx_async.testing import contract_input
 from hopx_async.testing.contract_environment import ENVIRONMENT_CHECKS, ENVIRONMENT_SCRIPTS
 from hopx_async.testing.memory import ScriptedCommand
 
@@ -91,6 +92,7 @@ SCRIPTS: dict[str, Callable[[ScriptedCommand], Awaitable[int]]] = {
     _STEPS: _steps,
     _SLEEP: _sleep,
     _LARGE: _large,
+    **contract_input.SCRIPTS,
     **ENVIRONMENT_SCRIPTS,
 }
 
@@ -341,5 +343,6 @@ CHECKS: tuple[Check, ...] = (
     a_cancelled_start_leaves_nothing,
     commands_are_listed,
     a_reader_that_never_reads_delays_nobody,
+    *contract_input.CHECKS,
     *ENVIRONMENT_CHECKS,
 )

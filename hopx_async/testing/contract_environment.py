@@ -1,10 +1,13 @@
-"""Checks of what commands are given: the sandbox's variables, and masks over secrets."""
+"""Checks of what goes with a command: the sandbox's variables, masks over secrets, usage."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import anyio
+
 from hopx_async.errors import InvalidArgument
+from hopx_async.protocol.events import Event, Started, Usage
 from hopx_async.protocol.variables import MASKED
 from hopx_async.sandbox import Sandbox
 from hopx_async.secret import Secret
@@ -15,8 +18,10 @@ __all__ = [
     "ENVIRONMENT_SCRIPTS",
     "commands_get_the_environment",
     "secrets_are_masked",
+    "usage_is_told_if_asked_for",
 ]
 
+_IDLE = "echo here; sleep 3600; echo gone"
 _SHOW = 'printf "%s %s\\n" "$FIRST" "$SECOND"'
 
 
@@ -27,8 +32,18 @@ async def _show(command: ScriptedCommand) -> int:
     return 0
 
 
+async def _idle(command: ScriptedCommand) -> int:
+    await command.stdout(b"here\n")
+    while True:
+        await anyio.sleep(1.0)
+        await command.usage(cpu_seconds=0.1, rss_bytes=4096)
+
+
 #: What the commands of these checks do, for a far side without a shell.
-ENVIRONMENT_SCRIPTS: dict[str, Callable[[ScriptedCommand], Awaitable[int]]] = {_SHOW: _show}
+ENVIRONMENT_SCRIPTS: dict[str, Callable[[ScriptedCommand], Awaitable[int]]] = {
+    _SHOW: _show,
+    _IDLE: _idle,
+}
 
 
 async def commands_get_the_environment(sandbox: Sandbox) -> None:
@@ -62,8 +77,32 @@ async def secrets_are_masked(sandbox: Sandbox) -> None:
     assert "hunter2" not in listed
 
 
+async def usage_is_told_if_asked_for(sandbox: Sandbox) -> None:
+    """Samples come among the output, in order, of the command that asked and of no other."""
+    quiet = await sandbox.commands.start(_IDLE)
+    assert not (await quiet.info()).usage_interval
+    if not sandbox.capabilities.usage:
+        await quiet.kill(grace=0)
+        return
+    handle = await sandbox.commands.start(_IDLE, usage_interval=0.1)
+    events: list[Event] = []
+    async for event in handle.events():
+        events.append(event)
+        if sum(isinstance(event, Usage) for event in events) == 2:
+            break
+    await handle.kill(grace=0)
+    await quiet.kill(grace=0)
+    samples = [event for event in events if isinstance(event, Usage)]
+    assert isinstance(events[0], Started)
+    assert samples[0].rss_bytes > 0
+    assert samples[0].cpu_seconds <= samples[1].cpu_seconds
+    assert [line.text async for line in handle.lines()] == ["here"]
+    assert not any([isinstance(event, Usage) async for event in quiet.events()])
+
+
 #: Every check, in the order of this file.
 ENVIRONMENT_CHECKS: tuple[Callable[[Sandbox], Awaitable[None]], ...] = (
     commands_get_the_environment,
     secrets_are_masked,
+    usage_is_told_if_asked_for,
 )

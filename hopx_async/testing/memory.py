@@ -29,6 +29,19 @@ from hopx_async.transport.base import Channel, Transport
 
 __all__ = ["MemoryAgent", "MemoryChannel", "MemoryTransport", "ScriptedCommand", "memory"]
 
+_CAPABILITIES = Capabilities(
+    agent="memory",
+    version="1",
+    idle_timeout=True,
+    stdin=True,
+    pty=True,
+    overflow_wait=True,
+    env=True,
+    mask_secrets=True,
+    wait_port=True,
+    usage=True,
+)
+
 
 def memory(
     scripts: Mapping[str, Script] | None = None,
@@ -53,7 +66,7 @@ async def _open(agent: MemoryAgent, give_up_after: float) -> Sandbox:
     return Sandbox(
         client,
         _MemoryLease(agent),
-        Capabilities(agent="memory", version="1", env=True, mask_secrets=True),
+        _CAPABILITIES,
     )
 
 

@@ -21,7 +21,10 @@ from hopx_async.keeper.mask import Masks
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.variables import Variables
+from hopx_async.testing.memory_idle import MemoryIdle
+from hopx_async.testing.memory_input import Interactive
 from hopx_async.testing.memory_log import MemoryLogs
+from hopx_async.testing.memory_ports import MemoryPorts
 
 __all__ = ["MemoryCommands", "Script", "ScriptedCommand"]
 
@@ -30,17 +33,19 @@ _PAGE = 100
 _HARMLESS = frozenset({"SIGCONT", "SIGWINCH"})
 
 
-class ScriptedCommand:
+class ScriptedCommand(Interactive):
     """A command in a memory sandbox, as its script sees it.
 
     Attributes:
         process_id: Its id.
         pid: A number, unique in the sandbox.
         spec: The full spec of its start, ``env`` included.
+        ports: The ports it listens on.
         env: The variables it runs with: those of ``sandbox.env`` at its start, and its own.
     """
 
     def __init__(self, spec: dict[str, Any], pid: int, owner: MemoryCommands) -> None:
+        super().__init__(spec)
         self.process_id: str = spec["process_id"]
         self.pid = pid
         self.spec = spec
@@ -55,9 +60,11 @@ class ScriptedCommand:
         self._signal_ids: set[str] = set()
         self._tail: list[tuple[str, bytes]] = []
         self._began = anyio.current_time()
+        self._idle = MemoryIdle(spec.get("idle_timeout"))
         self.started_at: float | None = None
         self.exit: dict[str, Any] | None = None
         self.ended = anyio.Event()
+        self.ports = MemoryPorts()
 
     async def stdout(self, data: bytes) -> None:
         """Write to stdout."""
@@ -65,10 +72,34 @@ class ScriptedCommand:
 
     async def stderr(self, data: bytes) -> None:
         """Write to stderr."""
-        merged = self.spec.get("merge_stderr")
+        merged = self.spec.get("merge_stderr") or self.spec.get("pty")
         await self._write(
             records.STDOUT if merged else records.STDERR, "stdout" if merged else "stderr", data
         )
+
+    def listen(self, port: int, paths: Mapping[str, int] | None = None) -> None:
+        """Listen on a port, as ``wait_for_port`` sees it.
+
+        Args:
+            port: Its number.
+            paths: What ``wait_for_http`` is answered: a status for each path; others: 404.
+        """
+        self.ports.open(port, paths or {})
+
+    async def usage(
+        self,
+        *,
+        cpu_seconds: float = 0.0,
+        rss_bytes: int = 0,
+        read_bytes: int | None = 0,
+        write_bytes: int | None = 0,
+    ) -> None:
+        """Be sampled with these figures; nothing happens unless the start asked for samples."""
+        if self.exit is None and self.spec.get("usage_interval") is not None:
+            figures: dict[str, Any] = {"cpu_seconds": cpu_seconds, "rss_bytes": rss_bytes}
+            figures |= {"read_bytes": read_bytes, "write_bytes": write_bytes}
+            self._owner.append(self.process_id, records.USAGE, figures)
+        await anyio.lowlevel.checkpoint()
 
     async def _write(self, kind: int, stream: str, data: bytes) -> None:
         if self._masks is not None:
@@ -78,6 +109,7 @@ class ScriptedCommand:
 
     def _append(self, kind: int, stream: str, data: bytes) -> None:
         if self.exit is None and data:
+            self._idle.touched()
             self._tail = [*self._tail[-32:], (stream, data[-lifecycle.TAIL_BYTES :])]
             self._owner.logs.append_data(self.process_id, kind, self._owner.now(), data)
             self._owner.changed(self.process_id)
@@ -107,7 +139,8 @@ class ScriptedCommand:
         """Deliver a signal once; return whether the command was there to get it."""
         if self.exit is not None:
             return False
-        if signal_id not in self._signal_ids and name not in _HARMLESS:
+        again = signal_id in self._signal_ids
+        if not again and not self.caught(name) and name not in _HARMLESS:
             self.end_by(cause, name)
         self._signal_ids.add(signal_id)
         return True
@@ -116,7 +149,9 @@ class ScriptedCommand:
         code: int | None = None
         try:
             with anyio.move_on_after(self.spec.get("timeout")) as scope:
-                code = await script(self)
+                code = await self._idle.watch(script(self))
+            if self._idle.over:
+                self._cause, self._signal = self._cause or "idle_timed_out", "SIGTERM"
             if scope.cancelled_caught:
                 self._cause, self._signal = self._cause or "timed_out", "SIGTERM"
         except asyncio.CancelledError:
@@ -147,7 +182,9 @@ class ScriptedCommand:
         }
         tail = {} if (reason, code) == ("exited", 0) else {"tail": self._encoded_tail()}
         self._owner.append(self.process_id, records.EXITED, {**self.exit, **tail})
+        self.input.close()
         self.ended.set()
+        self.ports.close()
 
     def _encoded_tail(self) -> list[list[str]]:
         room = lifecycle.TAIL_BYTES
@@ -223,10 +260,8 @@ class MemoryCommands:
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:
         """Carry out one call."""
-        if method == "start":
-            return self._start(params)
-        if method == "list":
-            return self._list(params)
+        if method in {"start", "list"}:
+            return (self._start if method == "start" else self._list)(params)
         if method == "statistics":
             return {"commands": len(self._commands)}
         if method.startswith("env_"):
@@ -247,7 +282,9 @@ class MemoryCommands:
             command.end_by("killed", "SIGTERM")
             await command.ended.wait()
             return {"exit": command.exit, "survivors": [], "means": "ancestry"}
-        raise ValueError(f"no such call: {method}")
+        if method == "wait_port":
+            return await command.ports.wait(params["port"], params["path"])
+        return await command.input.call(method, params)
 
     async def stop(self) -> None:
         """End all commands as a stopping sandbox does."""

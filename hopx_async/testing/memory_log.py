@@ -26,6 +26,8 @@ class MemoryLog:
         self._last: tuple[int, bytes] | None = None
         self._state = lifecycle.EMPTY
         self.end = 0
+        #: Whether nothing of it is freed.
+        self.waits = False
         self._open_segment(0.0)
 
     @property
@@ -135,6 +137,8 @@ class MemoryLogs:
     def create(self, process_id: str, spec: dict[str, Any], at: float) -> MemoryLog:
         """Begin the log of a command with its public spec."""
         log = self._logs[process_id] = MemoryLog(segment_bytes=self._segment_bytes)
+        # A script cannot be held back: what its reader needs is kept instead.
+        log.waits = spec.get("overflow") == "wait"
         log.append(records.encode_json(records.SPEC, at, spec), at)
         return log
 
@@ -146,7 +150,8 @@ class MemoryLogs:
         """Append output, and free what retention does not keep."""
         log = self._logs[process_id]
         log.append_data(kind, at, data)
-        log.retain(self._retention_bytes)
+        if not log.waits:
+            log.retain(self._retention_bytes)
 
     def forget(self, process_id: str) -> None:
         """Lose a log."""

@@ -198,14 +198,19 @@ def _route(
     if method == "signal":
         body = {"name": params["name"], "cause": params.get("cause")}
         return "POST", f"{command}/signals/{quote(params['signal_id'], safe='')}", body, []
-    if method == "kill":
-        return "POST", f"{command}/kill", {"grace": params["grace"]}, []
+    if method in {"kill", "stdin", "resize"}:
+        body = {key: value for key, value in params.items() if key != "process_id"}
+        return "POST", f"{command}/{method}", body, []
     return _other_route(method, params)
 
 
 def _other_route(
     method: str, params: dict[str, Any]
 ) -> tuple[str, str, dict[str, Any] | None, list[tuple[str, str]]]:
+    if method == "wait_port":
+        command = "/v1/commands/" + quote(str(params["process_id"]), safe="")
+        body = {"port": params["port"], "path": params["path"]}
+        return "POST", f"{command}/wait-port", body, []
     if method == "env_delete":
         return "DELETE", "/v1/env", None, [("name", params["name"])]
     if method in _ENV_VERBS:

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
         ("kill", {"process_id": "one", "grace": "1"}, "grace"),
         ("kill", {"process_id": "one", "grace": None}, "grace"),
         ("kill", {"process_id": "one", "force": True}, "force"),
+        ("wait_port", {"process_id": "one", "port": 0}, "port"),
+        ("wait_port", {"process_id": "one", "port": 80, "path": "x"}, "path"),
+        ("wait_port", {"process_id": "one", "port": 80, "hang": 1}, "hang"),
         ("statistics", {"x": 1}, "x"),
     ],
 )

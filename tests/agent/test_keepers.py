@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hopx_async.agent.board import Board
+from hopx_async.agent.board import Board, Command
 from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keepers import KeeperFacts, Keepers
 from hopx_async.agent.starts import Starts
+from hopx_async.agent.usage import Sampler
 from hopx_async.protocol import records
 from tests.agent.keeper_double import PATIENCE, PID, FakeKeeper, full_spec, make_state
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+
+async def _no_samples(_command: Command, _figures: dict[str, Any]) -> None:
+    raise AssertionError("nobody asked for samples")
 
 
 class Several:
@@ -42,6 +47,7 @@ class Several:
             self.board,
             self.keepers,
             SandboxEnvironment(state),
+            Sampler(_no_samples),
             state_dir=state,
             secret=b"s",
             workspace="/w",

@@ -55,7 +55,7 @@ def news_of(log: FakeLog) -> News:
 
 
 def load_with(state: Path, snapshot: list[News], index_bytes: int | None) -> list[Command]:
-    return load(state, {1: Snapshot(snapshot, index_bytes)})
+    return load(state, {1: Snapshot(snapshot, index_bytes)})[0]
 
 
 def test_index_and_logs_tell_the_same(state: Path) -> None:

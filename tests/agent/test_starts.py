@@ -10,7 +10,14 @@ import pytest
 from hopx_async.agent import starts as module
 from hopx_async.agent.board import Command
 from hopx_async.agent.starts import digest_of, normal_spec, same_again
-from hopx_async.errors import AgentFault, ConflictError, InvalidArgument, RateLimited, SpawnError
+from hopx_async.errors import (
+    AgentFault,
+    ConflictError,
+    InvalidArgument,
+    RateLimited,
+    SpawnError,
+    Unsupported,
+)
 from tests.agent.harness import serving
 from tests.agent.keeper_double import FakeLog, full_spec, public
 
@@ -44,7 +51,7 @@ def test_a_spec_is_made_whole() -> None:
         {
             "merge_stderr": False, "timeout": 60.0, "tags": {}, "name": None, "env": None,
             "working_dir": None, "command": "x", "process_id": "a",
-            "mask_secrets": False, "secrets": [],
+            "mask_secrets": False, "secrets": [], "usage_interval": None,
         }
     )  # fmt: skip
 
@@ -65,6 +72,7 @@ def test_a_spec_is_made_whole() -> None:
         {"tags": {"a": ""}},
         {"merge_stderr": True},
         {"mask_secrets": True},
+        {"usage_interval": 1},
     ],
 )
 def test_every_part_counts(changes: dict[str, Any]) -> None:
@@ -240,3 +248,25 @@ def test_same_again_compares() -> None:
     assert same_again(command, "0" * 64) is command
     with pytest.raises(ConflictError, match="'a'"):
         same_again(command, "1" * 64)
+
+
+async def test_limit_of_processes_needs_somebody_who_counts(tmp_path: Path) -> None:
+    """Without a cgroup it is refused before the start; other limits reach the keeper."""
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        with pytest.raises(Unsupported, match="processes"):
+            await client.call("start", **full_spec(limits={"processes": 5}))
+        assert server.keeper.requests == []
+        limits = {"nice": 5, "open_files": None, "file_size_bytes": 0}
+        info = (await client.call("start", **full_spec(limits=limits)))["info"]
+        assert info["spec"]["limits"] == {"nice": 5, "file_size_bytes": 0}
+
+
+async def test_terminal_implies_the_rest(tmp_path: Path) -> None:
+    """A terminal has stdin and one output, and a TERM unless the command has its own."""
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        info = (await client.call("start", **full_spec("a", pty=[2, 3])))["info"]
+        await client.call("start", **full_spec("b", pty=[2, 3], env={"TERM": "dumb"}))
+        terms = [request["env"]["TERM"] for request in server.keeper.requests]
+        assert terms == ["xterm-256color", "dumb"]
+        assert (info["spec"]["stdin"], info["spec"]["merge_stderr"]) == (True, True)
+        assert info["spec"]["pty"] == [2, 3]

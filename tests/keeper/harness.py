@@ -49,6 +49,9 @@ class Lines:
         return [json.loads(line) for line in lines]
 
 
+_PROGRAM = ("-m", "hopx_async.keeper.keeper")
+
+
 class KeeperProcess:
     """A keeper, and what it has said so far.
 
@@ -57,11 +60,11 @@ class KeeperProcess:
         replies: By request id.
     """
 
-    def __init__(self, state_dir: Path, **config: Any) -> None:
+    def __init__(self, state_dir: Path, program: tuple[str, str] = _PROGRAM, **config: Any) -> None:
         self.state_dir = state_dir
         mine, its = socket.socketpair()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hopx_async.keeper.keeper", "--root-fd", str(its.fileno())],
+            [sys.executable, *program, "--root-fd", str(its.fileno())],
             pass_fds=[its.fileno()],
             start_new_session=True,
         )
@@ -76,6 +79,9 @@ class KeeperProcess:
             "state_dir": str(state_dir),
             "retention_bytes": records.RETENTION_BYTES,
             "segment_bytes": records.SEGMENT_BYTES,
+            "keep_bytes": records.SANDBOX_RETENTION_BYTES,
+            "keep_commands": records.KEEP_COMMANDS,
+            "keep_seconds": records.KEEP_SECONDS,
             "drain_time": 0.25,
             "grace": 5.0,
             "number": 1,
@@ -240,9 +246,11 @@ def make_state(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def keeper_process(directory: Path, **config: Any) -> Generator[KeeperProcess]:
+def keeper_process(
+    directory: Path, program: tuple[str, str] = _PROGRAM, **config: Any
+) -> Generator[KeeperProcess]:
     """A keeper over the state directory *directory*; its commands are ended with the block."""
-    keeper = KeeperProcess(make_state(directory), **config)
+    keeper = KeeperProcess(make_state(directory), program, **config)
     try:
         yield keeper
         if keeper.root is not None:

@@ -12,6 +12,9 @@ def _start(**changes: Any) -> dict[str, Any]:
     return {"op": "start", "rid": 1, "public": public, "env": {"A": "b"}, "working_dir": "/"}
 
 
+_USAGE = {"cpu_seconds": 0.5, "rss_bytes": 1, "read_bytes": None, "write_bytes": 0}
+
+
 def test_good_requests_pass() -> None:
     """problem_with_request has nothing against requests that keep the rules."""
     good = [
@@ -19,10 +22,11 @@ def test_good_requests_pass() -> None:
         {"op": "signal", "rid": 1, "id": "a", "name": "SIGTERM", "signal_id": "s"},
         {"op": "kill", "rid": 1, "id": "a", "grace": 0},
         {**_start(mask_secrets=True), "mask": ["secret"]},
+        {"op": "usage", "rid": 1, "id": "a", "usage": _USAGE},
     ]
 
-    assert [problem_with_request(request) for request in good] == [None] * 4
-    assert [id_of(request) for request in good] == ["a"] * 4
+    assert [problem_with_request(request) for request in good] == [None] * 5
+    assert [id_of(request) for request in good] == ["a"] * 5
 
 
 @pytest.mark.parametrize(
@@ -41,6 +45,16 @@ def test_good_requests_pass() -> None:
         (_start(command="x" * 131072), "command"),
         (_start(timeout=float("nan")), "timeout"),
         (_start(timeout=-1), "timeout"),
+        (_start(usage_interval=0.05), "usage_interval"),
+        ({"op": "usage", "rid": 1, "id": "a"}, "usage"),
+        ({"op": "usage", "rid": 1, "id": "../a", "usage": _USAGE}, "process_id"),
+        ({"op": "usage", "rid": 1, "id": "a", "usage": {**_USAGE, "x": 1}}, "usage"),
+        ({"op": "usage", "rid": 1, "id": "a", "usage": {**_USAGE, "rss_bytes": None}}, "rss_bytes"),
+        ({"op": "usage", "rid": 1, "id": "a", "usage": {**_USAGE, "rss_bytes": True}}, "rss_bytes"),
+        (
+            {"op": "usage", "rid": 1, "id": "a", "usage": {**_USAGE, "cpu_seconds": float("nan")}},
+            "cpu_seconds",
+        ),
         (_start(mask_secrets=True), "mask_secrets"),
         ({**_start(), "mask": ["secret"]}, "mask_secrets"),
         ({**_start(mask_secrets=True), "mask": ["short"]}, "mask['0']"),

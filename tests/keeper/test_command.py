@@ -209,6 +209,45 @@ def test_usage_is_told(keeper: KeeperProcess) -> None:
     assert big["max_rss_bytes"] > size
 
 
+def test_totals_tell_what_was_written(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """Bytes that reached storage are in the end, those of a reaped child as well."""
+    script = f"import os; f = open('{tmp_path}/f', 'wb'); f.write(bytes(4096)); f.flush()"
+    usage = keeper.run("a", f'python3 -c "{script}; os.fsync(f.fileno())"; true')["usage"]
+
+    assert usage["read_bytes"] % 512 == usage["write_bytes"] % 512 == 0
+    assert usage["write_bytes"] >= _counted_by_the_kernel(tmp_path / "f")
+
+
+def _counted_by_the_kernel(path: Path) -> int:
+    """Return 4096 where this file system counts what is written, 0 where it does not (tmpfs)."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_oublock
+    with path.open("wb") as file:
+        file.write(bytes(4096))
+        file.flush()
+        os.fsync(file.fileno())
+    return 4096 if resource.getrusage(resource.RUSAGE_SELF).ru_oublock > before else 0
+
+
+def test_samples_stand_in_the_log_in_order(keeper: KeeperProcess, tmp_path: Path) -> None:
+    """A sample is appended while the command runs, is news to the agent, and none after the end."""
+    usage = {"cpu_seconds": 0.5, "rss_bytes": 4096, "read_bytes": 0, "write_bytes": None}
+    keeper.start("a", "echo one; exec sleep 60")
+    keeper.wait_for_output("a", b"one")
+    end = keeper.known["a"]["end"]
+    told = keeper.ask("usage", id="a", usage=usage)
+    keeper.wait(lambda: keeper.known["a"]["end"] > end)
+    keeper.ask("kill", id="a", grace=0)
+    keeper.end_of("a")
+    late = keeper.ask("usage", id="a", usage=usage)
+    refused = keeper.ask("usage", id="a", usage={**usage, "rss_bytes": -1})
+    found = read_log(tmp_path, "a")
+
+    assert [record.json() for record in found if record.kind == records.USAGE] == [usage]
+    assert (told["ok"]["delivered"], late["ok"]["delivered"]) == (True, False)
+    assert refused["error"]["parameter"] == "rss_bytes"
+    assert found[-1].kind == records.EXITED
+
+
 def test_stopped_command_goes_on(keeper: KeeperProcess) -> None:
     """A stopped leader has not ended."""
     keeper.start("a", "exec sleep 0.3")

@@ -178,7 +178,7 @@ def test_term_is_a_stop(tmp_path: Path) -> None:
 
 
 def test_keeper_imports_little() -> None:
-    """The keeper uses the standard library, the records, the lifecycle, and its own package."""
+    """The keeper uses the standard library, records, lifecycle, problems, and its own package."""
     program = (
         "import sys, json, hopx_async.keeper.keeper;"
         "print(json.dumps([name for name in sys.modules if name.startswith('hopx_async')"
@@ -192,6 +192,7 @@ def test_keeper_imports_little() -> None:
         "hopx_async.protocol",
         "hopx_async.protocol.records",
         "hopx_async.protocol.lifecycle",
+        "hopx_async.protocol.problems",
     }
     assert names & {"asyncio", "dataclasses", "attr", "subprocess"} == set()
 

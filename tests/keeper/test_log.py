@@ -242,31 +242,22 @@ def test_give_up_keeps_the_end(
     assert [record.kind for record in read_log(tmp_path, "a")][-2:] == [STARTED, EXITED]
 
 
-def test_tail_is_the_last_of_both_streams(open_store: Callable[..., Store]) -> None:
-    """tail returns the last bytes in order, neighbours of one stream as one."""
-    log = _begin(open_store())
-    for kind, data in [(STDOUT, b"aaaa"), (STDERR, b"bb"), (STDERR, b"cc"), (STDOUT, b"d")]:
-        log.append_data(kind, memoryview(data))
+def test_what_may_be_missing_waits_for_nothing(
+    open_store: Callable[..., Store], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An offered record is dropped on a full disk, takes no reserve, and leaves no trace."""
+    store = open_store()
+    log = _begin(store)
+    disk = _FullDisk(monkeypatch, 10)
 
-    assert log.tail(7) == [("stdout", b"aa"), ("stderr", b"bbcc"), ("stdout", b"d")]
-    assert log.tail(0) == []
-    assert log.tail(100)[0] == ("stdout", b"aaaa")
-
-
-def test_tail_spans_segments_and_gaps(open_store: Callable[..., Store]) -> None:
-    """tail reads over a segment's border, and stops at what retention has freed."""
-    log = _begin(open_store(BLOCK, 4 * BLOCK))
-    sent = b""
-    for number in range(3000):
-        line = b"line %d\n" % number
-        sent += line * 20
-        log.append_data(STDOUT, memoryview(line * 20))
-        if number % 37 == 0:
-            assert log.tail(500) == [("stdout", sent[-500:])]
-
-    assert log.segments[1] > BLOCK
-
-
-def test_tail_of_a_silent_command_is_empty(open_store: Callable[..., Store]) -> None:
-    """tail of a command without output opens nothing and is empty."""
-    assert _begin(open_store()).tail() == []
+    assert not log.offer(records.USAGE, b"{}")
+    assert not log.stuck
+    assert store._reserved
+    disk.room = 1000
+    assert log.offer(records.USAGE, b"{}")
+    log.append(EXITED, b"{}")
+    assert not log.stuck
+    with pytest.raises(lifecycle.LifecycleError):
+        log.offer(records.USAGE, b"{}")
+    kinds = [records.KIND_NAMES[record.kind] for record in read_log(tmp_path, "a")]
+    assert kinds == ["Base", "Spec", "Started", "Usage", "Exited"]

@@ -74,7 +74,6 @@ def test_a_log_becomes_events_in_order() -> None:
     log = Log()
     log.out(b"one")
     log.err(b"two")
-    log.json(records.USAGE, {})
     log.json(records.EXITED, END)
     reader = EventReader("cmd_1")
     log.send(reader)
@@ -250,7 +249,8 @@ def test_a_log_that_breaks_its_grammar_is_refused(log: bytes, problem: str) -> N
 @pytest.mark.parametrize("counts", [(1, 0), (0, 1)])
 def test_a_base_that_counts_otherwise_is_refused(counts: tuple[int, int]) -> None:
     """Output that is missing without a gap is an error, not a truncation."""
-    head = header(records.USAGE, b"{}")
+    figures = b'{"cpu_seconds":1,"rss_bytes":1,"read_bytes":1,"write_bytes":1}'
+    head = header(records.USAGE, figures)
     reader = EventReader("cmd_1")
     reader.feed(0, head + records.encode_base(1.0, len(head), *counts))
 

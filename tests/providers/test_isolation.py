@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 import hopx_async as hopx
@@ -80,3 +81,20 @@ def test_an_agent_that_was_found_must_hold_what_is_asked() -> None:
         check_found(plain, "namespace", internet_access=True)
     with pytest.raises(Unsupported, match="internet"):
         check_found(walled, "namespace", internet_access=False)
+
+
+@needs_isolation
+@pytest.mark.parametrize("moment", [0, 1, 4, 10, 20, 40])
+async def test_opening_can_be_cancelled_at_any_moment(moment: int) -> None:
+    """A door into namespaces that is cancelled while it opens leaves no process and no file."""
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                for _ in range(moment):
+                    await anyio.sleep(0.02)
+                scope.cancel()
+
+            group.start_soon(cancel)
+            async with hopx.local(isolation="namespace"):
+                pass

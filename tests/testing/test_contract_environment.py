@@ -6,8 +6,12 @@ import pytest
 
 from hopx_async.errors import CommandNotFound
 from hopx_async.protocol.variables import Variables
-from hopx_async.testing import MemoryAgent, contract, memory, run
-from hopx_async.testing.contract_environment import ENVIRONMENT_CHECKS, ENVIRONMENT_SCRIPTS
+from hopx_async.testing import MemoryAgent, ScriptedCommand, contract, memory, run
+from hopx_async.testing.contract_environment import (
+    ENVIRONMENT_CHECKS,
+    ENVIRONMENT_SCRIPTS,
+    usage_is_told_if_asked_for,
+)
 
 
 def test_they_are_among_all_checks() -> None:
@@ -26,7 +30,7 @@ class _Forgetful(Variables):
         return []
 
 
-@pytest.mark.parametrize("check", ENVIRONMENT_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", ENVIRONMENT_CHECKS[:2], ids=lambda check: check.__name__)
 def test_a_far_side_without_them_breaks_the_contract(check: contract.Check) -> None:
     """Each check fails where the environment is not kept and nothing is masked."""
 
@@ -37,4 +41,20 @@ def test_a_far_side_without_them_breaks_the_contract(check: contract.Check) -> N
             await check(sandbox)
 
     with pytest.raises((AssertionError, CommandNotFound)):
+        run(main())
+
+
+def test_samples_that_nobody_asked_for_break_the_contract() -> None:
+    """The check of usage fails where every command is sampled."""
+
+    async def nosy(command: ScriptedCommand) -> int:
+        command.spec["usage_interval"] = 1.0
+        return await ENVIRONMENT_SCRIPTS["echo here; sleep 3600; echo gone"](command)
+
+    async def main() -> None:
+        scripts = dict.fromkeys(ENVIRONMENT_SCRIPTS, nosy)
+        async with memory(scripts) as sandbox:
+            await usage_is_told_if_asked_for(sandbox)
+
+    with pytest.raises(AssertionError):
         run(main())

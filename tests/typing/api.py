@@ -17,6 +17,8 @@ __all__ = [
     "handles",
     "kit",
     "many",
+    "pools",
+    "readiness",
     "scopes",
     "script",
     "starting",
@@ -58,10 +60,18 @@ async def starting(commands: hopx.Commands) -> None:
     secret: Mapping[str, hopx.Secret] = {"KEY": hopx.Secret("geheim")}
     assert_type(secret["KEY"].reveal(), str)
     assert_type(await commands.start(argv, env=secret, mask_secrets=True), hopx.CommandHandle)
+    assert_type(await commands.run(argv, usage_interval=1), hopx.CommandResult)
     assert_type(commands.start("true"), hopx.Opening[hopx.CommandHandle])
     assert_type(await commands.start(argv, env=env, timeout=1), hopx.CommandHandle)
     assert_type(await commands.start(("a",), working_dir=Path()), hopx.CommandHandle)
     assert_type(await commands.run("true", check=True, max_bytes=1), hopx.CommandResult)
+    limits = hopx.Limits(cpu_seconds=1, nice=5)
+    assert_type(
+        await commands.start("a", pty=(1, 2), overflow="wait", limits=limits), hopx.CommandHandle
+    )
+    assert_type(await commands.start("a", pty=True, idle_timeout=1), hopx.CommandHandle)
+    assert_type(await commands.run("cat", input=b"x", stdin=True), hopx.CommandResult)
+    assert_type(await commands.run("cat", input="x"), hopx.CommandResult)
     assert_type(await commands.get("cmd"), hopx.CommandHandle)
     assert_type(await commands.get(hopx.CommandRef("sbx", "cmd")), hopx.CommandHandle)
     assert_type(await commands.list(status="running", tags={"a": "b"}), list[hopx.CommandInfo])
@@ -95,6 +105,10 @@ async def handles(handle: hopx.CommandHandle) -> None:
     assert_type(await handle.kill(grace=0), hopx.Exit)
     assert_type(await handle.terminate(), bool)
     assert_type(await handle.send_signal("INT"), bool)
+    await handle.send_stdin("text")
+    await handle.send_stdin(b"bytes")
+    await handle.close_stdin()
+    assert_type(await handle.resize(24, 80), bool)
 
 
 async def events(handle: hopx.CommandHandle) -> None:
@@ -113,6 +127,8 @@ async def events(handle: hopx.CommandHandle) -> None:
                 assert_type(fate, hopx.Exit)
             case hopx.Truncated(stdout_bytes=lost):
                 assert_type(lost, int)
+            case hopx.Usage(cpu_seconds=seconds, rss_bytes=resident, read_bytes=read):
+                assert_type((seconds, resident, read), tuple[float, int, int | None])
             case _:
                 pass
     async with handle.events() as stream:
@@ -160,6 +176,29 @@ async def scopes(commands: hopx.Commands) -> None:
         assert_type((item, result), tuple[str, hopx.CommandResult])
 
 
+async def readiness(handle: hopx.CommandHandle) -> None:
+    """Readiness gives a match, or nothing."""
+    match = await handle.wait_for_output("x", after=hopx.END, stream="stdout")
+    assert_type(match, hopx.OutputMatch)
+    assert_type((match.text, match.before, match.cursor), tuple[str, str, str])
+    assert_type(match.groups, tuple[str | None, ...])
+    assert_type(await handle.wait_for_port(80), None)
+    assert_type(await handle.wait_for_http("/health", port=80), None)
+    await handle.wait_for_http("/health")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def pools() -> None:
+    """A pool is a door, and lends sandboxes; a group takes either."""
+    assert_type(hopx.pool(hopx.local, min_size=1), hopx.Opening[hopx.Pool])
+    async with hopx.pool(lambda: hopx.local(isolation="none"), max_size=2) as pool:
+        assert_type(pool.size, int)
+        async with pool.sandbox() as sandbox:
+            assert_type(sandbox, hopx.Sandbox)
+            assert_type(hopx.group([sandbox], limit=1), hopx.Group)
+        assert_type(hopx.group(pool), hopx.Group)
+    hopx.pool(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def kit() -> None:
     """The test-kit is typed as well."""
     async with FaultProxy("http://127.0.0.1:1") as proxy:
@@ -181,7 +220,7 @@ def values(fate: hopx.Exit, result: hopx.CommandResult, info: hopx.CommandInfo) 
     assert_type(fate.reason, hopx.EndReason)
     assert_type(fate.status, hopx.Status)
     assert_type(fate.ok, bool)
-    assert_type(fate.usage, hopx.Usage | None)
+    assert_type(fate.usage, hopx.Totals | None)
     assert_type(result.stdout, str)
     assert_type(result.stdout_bytes, bytes)
     assert_type(result.exit, hopx.Exit)

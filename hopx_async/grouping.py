@@ -64,6 +64,9 @@ class Places(Protocol):
     async def give(self, starter: Starter) -> None:
         """Note that one of its commands has ended."""
 
+    def close(self) -> None:
+        """Note that the group has ended."""
+
 
 class Spread:
     """Places on several sandboxes: the next command goes where fewest of the group run."""
@@ -81,6 +84,9 @@ class Spread:
     async def give(self, starter: Starter) -> None:
         """Note that a command has ended there."""
         self._loads[self._starters.index(starter)] -= 1
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class Group:
@@ -176,6 +182,7 @@ class Group:
             self._abort()
         outer = await self._drain() or outer
         self._closed = True
+        self._places.close()
         mine = exc if not isinstance(exc, asyncio.CancelledError) else None
         self._raise(outer or mine, exc)
 

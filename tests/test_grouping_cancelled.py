@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from hopx_async import Group
 from hopx_async.errors import (
     CommandFailed,
 )
@@ -55,7 +56,27 @@ async def test_a_group_cancelled_at_any_moment_leaves_nothing(moment: int) -> No
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
+        assert anyio.current_time() < 60
         assert await running(sandbox) == 0
+
+
+async def test_a_cancellation_together_with_a_failure_wins() -> None:
+    """Cancelled from outside in the turn of a failure, the block stays cancelled; a note tells."""
+    async with memory(SCRIPTS) as sandbox:
+        groups: list[Group] = []
+
+        async def body() -> None:
+            async with sandbox.commands.group() as group:
+                groups.append(group)
+                await anyio.sleep(1000)
+
+        task = asyncio.create_task(body())
+        await anyio.wait_all_tasks_blocked()
+        groups[0]._failed(ValueError("a failure"))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert "a failure" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1, 1.0000001])

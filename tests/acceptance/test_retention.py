@@ -1,0 +1,145 @@
+"""What is kept and what is forgotten, end to end: readers are told, and no id runs twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import hopx_async as hopx
+
+MIB = 1024 * 1024
+
+
+def _size(state: Path) -> int:
+    """Return the size of all logs; those that go while they are counted have none."""
+    size = 0
+    for path in (state / "logs").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
+async def test_forgotten_commands_are_told_and_never_run_again(tmp_path: Path) -> None:
+    """Beyond the count a command is not found and its id is refused, by the next agent too."""
+    async with hopx.local(keep_commands=3, workspace=tmp_path) as sandbox:
+        for number in range(6):
+            await sandbox.commands.run("echo x >> ran", process_id=f"c{number}", check=True)
+        for _ in range(2):
+            assert [info.process_id for info in await sandbox.commands.list()] == ["c3", "c4", "c5"]
+            with pytest.raises(hopx.CommandNotFound, match="nothing of it is kept"):
+                await sandbox.commands.get("c0")
+            with pytest.raises(hopx.ConflictError, match="forgotten"):
+                await sandbox.commands.start("echo x >> ran", process_id="c0")
+            os.kill((await sandbox.statistics())["agent"]["pid"], signal.SIGKILL)
+        assert (tmp_path / "ran").read_text() == "x\n" * 6
+
+
+async def test_a_reader_of_a_forgotten_log_is_told() -> None:
+    """A reader that is too slow for what is kept ends with Lost, not in silence."""
+    async with hopx.local(keep_commands=1) as sandbox:
+        handle = await sandbox.commands.start(f"head -c {40 * MIB} /dev/zero")
+        events = handle.events()
+        await anext(events)
+        assert (await (await sandbox.commands.get(handle.ref)).wait()).ok
+        await sandbox.commands.run("true")
+        await sandbox.commands.run("true")
+        last = [event async for event in events][-1]
+        assert isinstance(last, hopx.Lost)
+
+
+async def test_a_command_that_prints_without_end_is_bounded(tmp_path: Path) -> None:
+    """While yes prints, its log stays below its bound, and a late reader misses an exact part."""
+    state = tmp_path / "state"
+    bound = 8 * MIB
+    async with hopx.local(state_dir=state, retention_bytes=bound) as sandbox:
+        handle = await sandbox.commands.start("yes")
+        read = 0
+        async with handle.events() as events:
+            async for event in events:
+                read += len(event.data) if isinstance(event, hopx.Stdout) else 0
+                kept = _size(state)
+                # Two mebibytes are a segment of so small a log.
+                assert kept <= bound + 2 * MIB
+                if read > 8 * bound:
+                    break
+        gaps: list[int] = []
+        printed = 0
+        data = b""
+        async with handle.events() as events:
+            async for event in events:
+                if isinstance(event, hopx.Truncated):
+                    gaps.append(event.stdout_bytes)
+                elif isinstance(event, hopx.Stdout):
+                    printed += len(event.data)
+                    data = event.data
+                    if gaps and printed > MIB:
+                        break
+        assert gaps
+        # Of "y\n" each second byte is a y: where a stream goes on is told to the byte.
+        before = sum(gaps) + printed - len(data)
+        assert data[:2] == (b"y\n" if before % 2 == 0 else b"\ny")
+
+
+async def test_the_whole_sandbox_is_bounded(tmp_path: Path) -> None:
+    """All commands together keep to one bound; the oldest that have ended go first."""
+    state = tmp_path / "state"
+    async with hopx.local(state_dir=state, sandbox_retention_bytes=6 * MIB) as sandbox:
+        for number in range(5):
+            command = f"head -c {2 * MIB} /dev/zero"
+            await sandbox.commands.run(command, process_id=f"c{number}", check=True)
+        infos = await sandbox.commands.list()
+        assert [info.process_id for info in infos] == ["c3", "c4"]
+        assert _size(state) <= 6 * MIB
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"keep_commands": 0}, {"keep_seconds": -1}, {"sandbox_retention_bytes": "much"}],
+    ids=str,
+)
+def test_bounds_that_are_none_are_refused(arguments: dict[str, int]) -> None:
+    """A bound is a whole number above its least, an age a number of seconds."""
+    with pytest.raises(hopx.InvalidArgument, match=next(iter(arguments))):
+        hopx.local(**arguments)  # type: ignore[arg-type]
+
+
+async def test_a_command_waits_for_a_reader_that_goes_on() -> None:
+    """With overflow="wait" a slow reader gets everything, ten times what is kept."""
+    async with hopx.local(retention_bytes=MIB) as sandbox:
+        handle = await sandbox.commands.start("read x; seq 1500000", overflow="wait", stdin=True)
+        expected = 0
+        async with handle.lines() as lines:
+            first = asyncio.ensure_future(anext(lines))
+            await handle.send_stdin("go\n")
+            line = await first
+            while True:
+                expected += 1
+                assert (int(line.text), line.lost_before) == (expected, 0)
+                try:
+                    line = await anext(lines)
+                except StopAsyncIteration:
+                    break
+        assert expected == 1_500_000
+        assert (await handle.wait()).ok
+
+
+async def test_a_reader_that_leaves_holds_nothing_back() -> None:
+    """Nobody reads any more: the command goes on at once, and its oldest output goes."""
+    async with hopx.local(retention_bytes=MIB) as sandbox:
+        handle = await sandbox.commands.start("seq 1500000", overflow="wait")
+        async with handle.events() as events:
+            await anext(events)
+        assert (await handle.wait()).ok
+        assert (await handle.result()).lost_bytes > 0
+
+
+async def test_an_unknown_overflow_is_refused() -> None:
+    """overflow is one of two words."""
+    async with hopx.local() as sandbox:
+        with pytest.raises(hopx.InvalidArgument, match="overflow"):
+            sandbox.commands.start("true", overflow="block")  # type: ignore[arg-type]
