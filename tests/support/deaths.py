@@ -27,7 +27,7 @@ for ((i = 0; i < {lines}; i++)); do
   line="$i of {number} $RANDOM"
   echo "$line" >> {copy}
   echo "$line"
-  read -t $((RANDOM % {pause})).$((RANDOM % 100)) -u 9
+  read -t 0.$((RANDOM % 10))$((RANDOM % 10)) -u 9
 done
 exit {code}
 """
@@ -36,20 +36,18 @@ exit {code}
 class Writers:
     """Commands that write numbered lines with random pauses, each with a code of its own.
 
+    Between two lines up to a second goes by.
+
     Args:
         sandbox: Where they run.
         directory: Where they keep their copies.
         lines: How many each writes.
-        pause: Seconds between two, at most.
     """
 
-    def __init__(
-        self, sandbox: hopx.Sandbox, directory: Path, *, lines: int, pause: int = 1
-    ) -> None:
+    def __init__(self, sandbox: hopx.Sandbox, directory: Path, *, lines: int) -> None:
         self._sandbox = sandbox
         self._directory = directory
         self._lines = lines
-        self._pause = pause
         self._events: dict[str, asyncio.Task[list[hopx.Event]]] = {}
         self._codes: dict[str, int] = {}
 
@@ -60,7 +58,6 @@ class Writers:
             lines=self._lines,
             number=number,
             copy=self._copy(name),
-            pause=self._pause,
             code=code,
         )
         handle = await self._sandbox.commands.start(script, process_id=name)
