@@ -37,7 +37,9 @@ async def test_forgotten_commands_are_told_and_never_run_again(tmp_path: Path) -
                 await sandbox.commands.get("c0")
             with pytest.raises(hopx.ConflictError, match="forgotten"):
                 await sandbox.commands.start("echo x >> ran", process_id="c0")
-            os.kill((await sandbox.statistics())["agent"]["pid"], signal.SIGKILL)
+            figures = (await sandbox.statistics())["agent"]
+            assert (figures["commands_ended"], figures["commands_forgotten"]) == (3, 3)
+            os.kill(figures["pid"], signal.SIGKILL)
         assert (tmp_path / "ran").read_text() == "x\n" * 6
 
 
@@ -97,6 +99,7 @@ async def test_the_whole_sandbox_is_bounded(tmp_path: Path) -> None:
         infos = await sandbox.commands.list()
         assert [info.process_id for info in infos] == ["c3", "c4"]
         assert _size(state) <= 6 * MIB
+        assert (await sandbox.statistics())["agent"]["log_bytes"] == _size(state)
 
 
 @pytest.mark.parametrize(
