@@ -116,6 +116,11 @@ class Peer:
         """Whether so many answers wait to be sent that nothing more should be received."""
         return self._outbox.size >= wire.MAX_CONTROL_BYTES
 
+    @property
+    def waited_for(self) -> set[str]:
+        """The commands of which somebody waits for news."""
+        return {process_id for process_id, _ in self._waiting}
+
     def close(self) -> None:
         """Let the readers go: the connection is no more."""
         for asked in self._askings.values():

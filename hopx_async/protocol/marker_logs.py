@@ -1,0 +1,173 @@
+"""Logs that lie behind polls: what is known of them, and what is to be asked for next. Pure.
+
+A `LogSource` for the agent's half of the link, as if the logs were here: what is not is
+wanted, and the next poll brings it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable
+
+import attrs
+
+from hopx_async.protocol import marker_answers as answers
+from hopx_async.protocol.markers import MAX_WATCHED
+
+__all__ = ["MAX_HELD", "ROOM", "MarkerLogs"]
+
+#: Log bytes of one poll's answer.
+ROOM = 512 * 1024
+#: Log bytes held that nobody has taken yet.
+MAX_HELD = 4 * 1024 * 1024
+# Log bytes of one command in a poll that serves many.
+_LEAST_SHARE = 16 * 1024
+_Place = tuple[str, int]
+
+
+class MarkerLogs:
+    """The commands of one far side, as far as polls have told of them.
+
+    Attributes:
+        held: Log bytes that came and were not taken.
+    """
+
+    def __init__(self) -> None:
+        self._reports: dict[str, answers.Report] = {}
+        self._wanted: OrderedDict[_Place, int] = OrderedDict()
+        self._fetched: OrderedDict[_Place, tuple[int, bytes]] = OrderedDict()
+        self._turn = 0
+        self.held = 0
+
+    def __len__(self) -> int:
+        return len(self._reports)
+
+    # What a peer asks.
+
+    def end(self, process_id: str) -> int | None:
+        """Return the log offset behind the last record, None for an unknown command."""
+        known = self._reports.get(process_id)
+        return None if known is None else known.end
+
+    def over(self, process_id: str) -> bool:
+        """Return whether the last record is a terminal one."""
+        known = self._reports.get(process_id)
+        return known is not None and known.over_at is not None
+
+    def read(self, process_id: str, offset: int, limit: int) -> tuple[int, bytes] | None:
+        """Return log bytes from *offset* on, or from the next that is kept, at most *limit*.
+
+        None means that they are wanted now, or that there are none.
+        """
+        known = self._reports.get(process_id)
+        if known is None or offset >= known.end or limit <= 0:
+            return None
+        piece = self._fetched.pop((process_id, offset), None)
+        if piece is None:
+            # A poll is dear: it brings more than the next frame takes.
+            self._wanted[process_id, offset] = min(known.end - offset, ROOM)
+            return None
+        at, data = piece
+        self.held -= len(data)
+        if len(data) > limit:
+            self._hold((process_id, at + limit), at + limit, data[limit:])
+        return at, data[:limit]
+
+    def last(self, process_id: str) -> tuple[int, bytes] | None:
+        """Return offset and bytes of the terminal record."""
+        known = self._reports.get(process_id)
+        if known is None or known.over_at is None or known.record is None:
+            return None
+        return known.over_at, known.record
+
+    # What calls ask.
+
+    def report(self, process_id: str) -> answers.Report | None:
+        """Return what is known of a command."""
+        return self._reports.get(process_id)
+
+    @property
+    def wanting(self) -> bool:
+        """Whether log bytes are wanted."""
+        return bool(self._wanted)
+
+    # Polls.
+
+    def watched(self, waited_for: Collection[str]) -> dict[str, int | None]:
+        """Return what the next poll asks about: commands that run, and how far they are known.
+
+        Where there are too many for one poll they take turns.
+        """
+        live = [one for one in waited_for if one in self._reports and not self.over(one)]
+        if len(live) > MAX_WATCHED:
+            begin = self._turn % len(live)
+            self._turn = begin + MAX_WATCHED
+            live = (live[begin:] + live[:begin])[:MAX_WATCHED]
+        return {one: self._reports[one].end for one in live}
+
+    def fetches(self) -> list[tuple[str, int, int]]:
+        """Return the log bytes that the next poll brings: command, offset, at most how many.
+
+        Each has its share of the room, the first to ask the first; the others' turn is next.
+        """
+        most = max(1, min(len(self._wanted), ROOM // _LEAST_SHARE))
+        share = ROOM // most
+        taken = [
+            (process_id, offset, min(size, share))
+            for (process_id, offset), size in list(self._wanted.items())[:most]
+        ]
+        for process_id, offset, _ in taken:
+            del self._wanted[process_id, offset]
+        return taken
+
+    def want(self, fetches: Iterable[tuple[str, int, int]]) -> None:
+        """Want again what a poll that failed was to bring."""
+        for process_id, offset, size in fetches:
+            self._wanted.setdefault((process_id, offset), size)
+
+    def miss(self, fetches: Iterable[tuple[str, int, int]], lines: Iterable[answers.Line]) -> None:
+        """Want again what an answer has left out."""
+        brought = {
+            (line.process_id, line.asked) for line in lines if isinstance(line, answers.Data)
+        }
+        self.want(one for one in fetches if one[:2] not in brought and self.end(one[0]) is not None)
+
+    def take(self, lines: Iterable[answers.Line]) -> set[str]:
+        """Take in what an answer says, and return the commands of which there are news."""
+        news: set[str] = set()
+        for line in lines:
+            if isinstance(line, answers.Report):
+                if self._update(line):
+                    news.add(line.process_id)
+            elif isinstance(line, answers.Data):
+                self._hold((line.process_id, line.asked), line.offset, line.data)
+                news.add(line.process_id)
+            elif isinstance(line, answers.Unknown):
+                self._reports.pop(line.process_id, None)
+                news.add(line.process_id)
+        return news
+
+    def _update(self, new: answers.Report) -> bool:
+        """Take over a report, unless a later one came first; return whether it tells more."""
+        old = self._reports.get(new.process_id)
+        if old is None:
+            self._reports[new.process_id] = new
+            return True
+        if new.end < old.end or (old.over_at is not None and new.over_at is None):
+            return False
+        self._reports[new.process_id] = attrs.evolve(new, spec=new.spec or old.spec)
+        return new.end > old.end or (new.over_at is not None and old.over_at is None)
+
+    def _hold(self, place: _Place, offset: int, data: bytes) -> None:
+        # What lies behind the last whole record may still be taken back.
+        known = self._reports.get(place[0])
+        data = b"" if known is None else data[: max(0, known.end - offset)]
+        if not data:
+            return
+        if place in self._fetched:
+            self.held -= len(self._fetched.pop(place)[1])
+        self._fetched[place] = offset, data
+        self.held += len(data)
+        while self.held > MAX_HELD:
+            _, (_, dropped) = self._fetched.popitem(last=False)
+            self.held -= len(dropped)

@@ -1,0 +1,162 @@
+"""The program of the markers on one far side: put there, asked, and asked again when lost."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+
+import anyio
+
+from hopx_async.errors import (
+    AgentFault,
+    ConnectionLost,
+    HopxError,
+    RateLimited,
+    RemoteProtocolError,
+    TransportError,
+    Unsupported,
+)
+from hopx_async.protocol import records
+from hopx_async.protocol.backoff import Backoff
+from hopx_async.protocol.marker_answers import Line, read_answer
+from hopx_async.protocol.rate import RateBudget
+from hopx_async.transport.shell import Shell, ShellAnswer
+
+__all__ = ["PATIENCE", "REQUEST_SECONDS", "MarkerHost", "program"]
+
+#: Seconds in which a request is made again before the far side counts as gone.
+PATIENCE = 30.0
+#: Seconds that one request may take there.
+REQUEST_SECONDS = 60.0
+_NOT_THERE = 3
+# Runs the program where it is, says so where it is not. Its text is small, and never changes.
+_RUN = "my $path = shift; -e $path or exit 3; do $path; die $@ || $! if $@;"
+_PUT = (
+    "umask 0077; my ($path, $text) = splice @ARGV, 0, 2; my $root = $ARGV[1];"
+    "mkdir $root; my @stat = stat $root; die qq($root is not ours\\n) if $stat[4] != $<;"
+    "open my $file, '>', qq($path.$$) or die $!; print $file $text; close $file or die $!;"
+    "rename qq($path.$$), $path or die $!; do $path; die $@ if $@;"
+)
+
+
+@cache
+def program() -> str:
+    """Return the text of the program."""
+    parts = sorted(
+        (part for part in resources.files(__package__).joinpath("far").iterdir()),
+        key=lambda part: part.name,
+    )
+    return "".join(part.read_text("utf-8") for part in parts if part.name.endswith(".pl"))
+
+
+class MarkerHost:
+    """Asks one far side; every question may be repeated, so every lost answer is asked for again.
+
+    Args:
+        shell: Runs programs there.
+        root: Directory of the markers there.
+        budget: When a request may be made.
+
+    Attributes:
+        requests: How many requests were made so far.
+    """
+
+    def __init__(self, shell: Shell, root: str, budget: RateBudget) -> None:
+        self._shell = shell
+        self._root = root
+        self._budget = budget
+        digest = hashlib.sha256(program().encode()).hexdigest()[:16]
+        self._path = f"{root}/{digest}.pl"
+        self._known = False
+        self.requests = 0
+
+    async def ready(self) -> None:
+        """Return once the far side has answered, and has the program. Cancelling it is safe.
+
+        Raises:
+            Unsupported: If it has no Perl.
+            TransportError: If nobody answered for long.
+            ApiError: If it says no.
+        """
+        if not self._known:
+            await self.ask("hello", (str(records.KEEP_COMMANDS), str(int(records.KEEP_SECONDS))))
+
+    async def ask(
+        self,
+        operation: str,
+        arguments: Sequence[str] = (),
+        *,
+        env: Mapping[str, str] | None = None,
+        seconds: float = REQUEST_SECONDS,
+    ) -> list[Line]:
+        """Return what the program answers. Cancelling it is safe: every operation may be repeated.
+
+        Raises:
+            Unsupported: If the far side has no Perl.
+            TransportError: If nobody answered for long.
+            ApiError: If it says no.
+            RemoteProtocolError: If what answers is not the program.
+        """
+        backoff = Backoff(give_up_after=PATIENCE)
+        while True:
+            try:
+                return await self._ask_once(operation, arguments, env, seconds)
+            except RateLimited as error:
+                self._budget.refused(anyio.current_time(), error.retry_after or 1.0)
+                reason: HopxError = error
+            except (TransportError, AgentFault, RemoteProtocolError) as error:
+                if "executable file not found" in str(error):
+                    raise self._without_perl() from error
+                reason = error
+            delay = backoff.failed(anyio.current_time(), random.random())  # noqa: S311  # no secret
+            if delay is None:
+                if isinstance(reason, RemoteProtocolError | TransportError):
+                    raise reason
+                raise ConnectionLost(f"{self._shell.name} failed again and again: {reason}")
+            await anyio.sleep(delay)
+
+    async def aclose(self) -> None:
+        """Close the shell."""
+        await self._shell.aclose()
+
+    async def _ask_once(
+        self,
+        operation: str,
+        arguments: Sequence[str],
+        env: Mapping[str, str] | None,
+        seconds: float,
+    ) -> list[Line]:
+        rest = (operation, self._root, *arguments)
+        if self._known:
+            answer = await self._run(["perl", "-e", _RUN, self._path, *rest], env, seconds)
+            if answer.exit_code != _NOT_THERE:
+                return self._read(operation, answer)
+            self._known = False  # somebody has tidied up there
+        answer = await self._run(["perl", "-e", _PUT, self._path, program(), *rest], env, seconds)
+        lines = self._read(operation, answer)
+        self._known = True
+        return lines
+
+    async def _run(
+        self, argv: list[str], env: Mapping[str, str] | None, seconds: float
+    ) -> ShellAnswer:
+        delay = self._budget.take(anyio.current_time())
+        if delay > 0:
+            await anyio.sleep(delay)
+        self.requests += 1
+        return await self._shell.run(argv, env=env, seconds=seconds)
+
+    def _read(self, operation: str, answer: ShellAnswer) -> list[Line]:
+        try:
+            return read_answer(operation, answer.stdout)
+        except RemoteProtocolError as error:
+            said = answer.stderr.strip()[-300:]
+            if "perl" in said and "not found" in said:
+                raise self._without_perl() from error
+            raise RemoteProtocolError(f"{error}; it said {said!r}") from error
+
+    def _without_perl(self) -> Unsupported:
+        return Unsupported(f"{self._shell.name} has no perl, which markers need")

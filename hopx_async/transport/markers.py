@@ -1,0 +1,239 @@
+"""The way to a sandbox without an agent of ours: markers laid down and polled through a `Shell`.
+
+To everything above it is a transport like any other: the link's frames, records, cursors
+and credit are the same, and so is the agent's half of the link; it just runs here, over
+logs that polls bring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import anyio
+
+from hopx_async.errors import ConnectionLost, HopxError, TransportError
+from hopx_async.protocol import wire
+from hopx_async.protocol.marker_logs import ROOM, MarkerLogs
+from hopx_async.protocol.markers import tick_arguments
+from hopx_async.protocol.peer import Peer
+from hopx_async.protocol.rate import Pace, RateBudget
+from hopx_async.transport.base import Channel, Transport
+from hopx_async.transport.marker_calls import MarkerCalls
+from hopx_async.transport.marker_host import MarkerHost
+from hopx_async.transport.shell import Shell
+
+__all__ = ["MarkerChannel", "MarkerTransport"]
+
+
+class MarkerTransport(Transport):
+    """Commands of a sandbox, by markers.
+
+    Args:
+        shell: Runs programs there; closed with the transport.
+        sandbox_id: The sandbox; also the key of what tells two specs apart.
+        root: Directory of the markers there.
+        workspace: Where a relative working directory begins there.
+        budget: What the polls and calls may take, None for a budget of its own.
+
+    Attributes:
+        polls_made: How many polls were made so far.
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        sandbox_id: str,
+        *,
+        root: str = "/tmp/.hopx_async",  # noqa: S108  # made with 0700, and checked to be ours
+        workspace: str = "/workspace",
+        budget: RateBudget | None = None,
+    ) -> None:
+        self.name = shell.name
+        self._host = MarkerHost(shell, root, budget or RateBudget())
+        self._logs = MarkerLogs()
+        self._calls = MarkerCalls(self._host, self._logs, sandbox_id, workspace, self._changed)
+        self._sandbox_id = sandbox_id
+        self._pace = Pace()
+        self._channels: set[MarkerChannel] = set()
+        self._due = anyio.Event()
+        self._ticker: asyncio.Task[None] | None = None
+        self.polls_made = 0
+
+    async def request(self, method: str, params: dict[str, Any]) -> Any:
+        """Carry out one call."""
+        return await self._calls.call(method, params)
+
+    async def connect(self) -> Channel:
+        """Open a channel, once the far side has answered."""
+        await self._host.ready()
+        channel = MarkerChannel(self._calls, Peer(self._logs, sandbox=self._sandbox_id), self)
+        self._channels.add(channel)
+        if self._ticker is None or self._ticker.done():
+            self._ticker = asyncio.create_task(self._tick(), name=f"hopx polls of {self.name}")
+        return channel
+
+    async def aclose(self) -> None:
+        """End the polls and close the shell."""
+        ticker, self._ticker = self._ticker, None
+        if ticker is not None:
+            ticker.cancel()
+            await asyncio.wait([ticker])
+        for channel in list(self._channels):
+            channel.cut()
+        await self._calls.aclose()
+        await self._host.aclose()
+
+    def statistics(self) -> dict[str, Any]:
+        """Return what is known here: polls and requests made, commands, log bytes held."""
+        return {
+            "polls": self.polls_made,
+            "requests": self._host.requests,
+            "commands": len(self._logs),
+            "held_bytes": self._logs.held,
+        }
+
+    # What channels tell.
+
+    def wake(self) -> None:
+        """Look whether a poll is due: somebody waits for something new."""
+        self._due.set()
+
+    def dismiss(self, channel: MarkerChannel) -> None:
+        """Note that a channel is gone."""
+        self._channels.discard(channel)
+
+    def _changed(self, process_ids: set[str]) -> None:
+        """Tell the channels of news, which a call has brought."""
+        self._pace.hurry()
+        self._due.set()
+        for channel in self._channels:
+            channel.news(process_ids)
+
+    # Polling.
+
+    async def _tick(self) -> None:
+        try:
+            while True:
+                await self._until_due()
+                await self._poll()
+        except HopxError as error:
+            for channel in list(self._channels):
+                channel.cut(error)
+
+    def _watched(self) -> dict[str, int | None]:
+        waited_for: set[str] = set()
+        for channel in self._channels:
+            waited_for |= channel.waited_for
+        return self._logs.watched(waited_for)
+
+    async def _until_due(self) -> None:
+        """Return when a poll is due: at once for log bytes, at its pace for news."""
+        begun = anyio.current_time()
+        delay = self._pace.after(news=False)
+        while not self._logs.wanting:
+            due, self._due = self._due, anyio.Event()
+            if not due.is_set():
+                left = begun + delay - anyio.current_time() if self._watched() else float("inf")
+                if left <= 0:
+                    return
+                with anyio.move_on_after(left):
+                    await self._due.wait()
+
+    async def _poll(self) -> None:
+        watched, fetches = self._watched(), self._logs.fetches()
+        if not watched and not fetches:
+            return
+        self.polls_made += 1
+        arguments = tick_arguments(ROOM, watched, fetches)
+        try:
+            lines = await self._host.ask("tick", arguments)
+        except BaseException:
+            self._logs.want(fetches)
+            raise
+        news = self._logs.take(lines)
+        self._logs.miss(fetches, lines)
+        if news:
+            self._pace.hurry()
+            for channel in self._channels:
+                channel.news(news)
+
+
+class MarkerChannel(Channel):
+    """The agent's half of the link, on this side of the wire.
+
+    Args:
+        calls: Carries out what is called.
+        peer: The askings.
+        transport: Polls for what they wait for.
+    """
+
+    def __init__(self, calls: MarkerCalls, peer: Peer, transport: MarkerTransport) -> None:
+        self._calls = calls
+        self._peer = peer
+        self._transport = transport
+        self._news = anyio.Event()
+        self._cut: HopxError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waited_for(self) -> set[str]:
+        """The commands of which somebody waits for news."""
+        return self._peer.waited_for
+
+    async def send(self, frame: str) -> None:
+        """Hand a frame to the agent's half."""
+        self._check()
+        for call in self._peer.receive(frame):
+            task = asyncio.create_task(self._answer(call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._news.set()
+
+    async def receive(self) -> str | bytes:
+        """Return the next frame of the agent's half."""
+        while True:
+            self._check()
+            frame = self._peer.next_frame()
+            if frame is not None:
+                return frame
+            # What could not be read is wanted now, or waited for.
+            self._transport.wake()
+            self._news = anyio.Event()
+            await self._news.wait()
+
+    async def aclose(self) -> None:
+        """Close; calls that are under way are not answered."""
+        self.cut()
+        for task in list(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def cut(self, reason: HopxError | None = None) -> None:
+        """Break it: a new one may be made."""
+        name = self._transport.name
+        self._cut = reason or ConnectionLost(f"the polls of {name} have ended")
+        self._peer.close()
+        self._transport.dismiss(self)
+        self._news.set()
+
+    def news(self, process_ids: set[str]) -> None:
+        """Note that logs have grown."""
+        for process_id in process_ids:
+            self._peer.news(process_id)
+        self._news.set()
+
+    def _check(self) -> None:
+        if self._cut is not None:
+            raise self._cut
+
+    async def _answer(self, call: wire.Call) -> None:
+        try:
+            self._peer.reply(call.call, await self._calls.call(call.method, call.params))
+        except TransportError as error:
+            self.cut(error)  # whoever asked asks again, when the far side answers
+        except HopxError as error:
+            self._peer.reply(call.call, error=error)
+        self._news.set()
