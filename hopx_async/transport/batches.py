@@ -68,7 +68,7 @@ class Batches(Generic[_Item]):
             lane.cancel()
         await asyncio.gather(*lanes, return_exceptions=True)
         for asked in self._queue:
-            asked.answer.cancel()
+            _fail(asked.answer, ClosedError("the sandbox is closed"))
 
     async def _work(self) -> None:
         await asyncio.sleep(0)  # let those who ask in this turn come along
@@ -76,9 +76,10 @@ class Batches(Generic[_Item]):
             try:
                 lines = await self._send({key: asked.item for key, asked in batch.items()})
             except BaseException as error:
+                mine = isinstance(error, Exception)
                 for asked in batch.values():
-                    _fail(asked.answer, error)
-                if not isinstance(error, Exception):
+                    _fail(asked.answer, error if mine else ClosedError("the sandbox is closed"))
+                if not mine:
                     raise
             else:
                 for key, asked in batch.items():
@@ -105,9 +106,5 @@ def _key(line: Line) -> str:
 
 
 def _fail(answer: asyncio.Future[list[Line]], error: BaseException) -> None:
-    if answer.done():
-        return
-    if isinstance(error, Exception):
+    if not answer.done():
         answer.set_exception(error)
-    else:
-        answer.cancel()

@@ -46,7 +46,7 @@ _PUT = (
 def program() -> str:
     """Return the text of the program."""
     parts = sorted(
-        (part for part in resources.files(__package__).joinpath("far").iterdir()),
+        (part for part in resources.files("hopx_async.transport").joinpath("far").iterdir()),
         key=lambda part: part.name,
     )
     return "".join(part.read_text("utf-8") for part in parts if part.name.endswith(".pl"))
