@@ -15,7 +15,7 @@ from hopx_async.agent.waiters import Waiters
 from hopx_async.errors import CommandNotFound
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle
-from hopx_async.protocol.records import TERMINAL_KINDS, RecordError, RecordReader
+from hopx_async.protocol.records import HEAD_BYTES, TERMINAL_KINDS, RecordError, RecordReader
 
 __all__ = ["PAGE_BYTES", "PAGE_LENGTH", "Board", "Command", "News", "SpecView", "exit_of"]
 
@@ -119,6 +119,12 @@ class Command:
             "log_end": self.end,
         }
 
+    def kept(self) -> int:
+        """Return how many bytes of its log are on the disk, to within a record."""
+        if len(self.segments) < 2:
+            return self.end
+        return self.end - self.segments[1] + min(self.segments[1], HEAD_BYTES)
+
     def keep_segments(self, segments: Iterable[int]) -> None:
         """Note which segments there are."""
         kept = tuple(segments)
@@ -189,6 +195,11 @@ class Board:
         return len(self._commands)
 
     # What becomes known.
+
+    @property
+    def log_bytes(self) -> int:
+        """How much of all logs is on the disk, to within a record each."""
+        return sum(command.kept() for command in self._commands.values())
 
     def fill(self, commands: Iterable[Command]) -> None:
         """Take over many commands at once; those that are known already stay as they are."""

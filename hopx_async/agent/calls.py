@@ -192,8 +192,13 @@ class Calls:
 
     async def _figures(self, params: _Params) -> _Params:
         _check_names(params)
-        ended = len(self._board) - self._board.live
-        return {"commands_live": self._board.live, "commands_ended": ended, **self._statistics()}
+        return {
+            "commands_live": self._board.live,
+            "commands_ended": len(self._board) - self._board.live,
+            "commands_forgotten": len(self._board.gone),
+            "log_bytes": self._board.log_bytes,
+            **self._statistics(),
+        }
 
 
 def facts() -> dict[str, Any]:

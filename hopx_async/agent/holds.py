@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from hopx_async.agent.board import Board, Command
 from hopx_async.errors import HopxError
-from hopx_async.protocol.leases import LEASE_SECONDS, Hold, Leases
+from hopx_async.protocol.leases import Hold, Leases
+from hopx_async.protocol.lifecycle import LEASE_SECONDS
 
 __all__ = ["Holds"]
 

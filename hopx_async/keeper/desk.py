@@ -271,6 +271,9 @@ class Desk:
         )
         self._keeper.commands[log.process_id] = command
         self._keeper.leaders[spawned.pid] = command
+        if public.get("overflow") == "wait":
+            # Its first reader is on the way, and is to miss nothing.
+            self._keeper.holding.hold(command, 0, lifecycle.LEASE_SECONDS)
         self._keeper.orphans.expect(log.process_id, spawned.pid, spawned.mark)
         self._keeper.index.add(start_line(log.process_id, spec, spawned.pid, spawned.started_at))
         if self.agent is not None:

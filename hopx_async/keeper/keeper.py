@@ -144,6 +144,7 @@ class Keeper:
     def ended(self, command: Command) -> None:
         """Let go of *command*, whose log is complete."""
         del self.commands[command.process_id]
+        self._stuck.discard(command)
         self.orphans.forget(command.spawned.pid, command.spawned.mark)
         self.groups.ended(command.process_id)
         size = len(command.terminal)

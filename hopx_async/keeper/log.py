@@ -19,8 +19,6 @@ __all__ = ["DiskFullError", "Log"]
 _OVERHEAD = 64
 # A segment with less room than this is full.
 _LEAST_DATA = 4096
-# Of the first segment, which is kept as long as the command: it holds spec and start.
-_HEAD_BYTES = 4 * records.BLOCK
 _PAD = bytes([records.PAD])
 
 
@@ -66,7 +64,7 @@ class Log:
         self.spec_end = 0
         self._counts = [0, 0]
         self._start = 0
-        self._limit = min(store.segment_bytes, _HEAD_BYTES)
+        self._limit = min(store.segment_bytes, records.HEAD_BYTES)
         self._head_end = 0
         self._pending: list[tuple[int, float, bytes]] = []
         self._opened = True  # whether the current segment has its Base
@@ -141,7 +139,7 @@ class Log:
         self._counts, self.state = counts, state
         self._start = segments[-1]
         size = self._store.segment_bytes
-        self._limit = self._start + (size if self._start else min(size, _HEAD_BYTES))
+        self._limit = self._start + (size if self._start else min(size, records.HEAD_BYTES))
         self._head_end = segments[1] if len(segments) > 1 else 0
 
     def append(self, kind: int, payload: bytes) -> bytes:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-__all__ = ["LEASE_SECONDS", "LEASE_STEP", "Hold", "Leases"]
+from hopx_async.protocol.lifecycle import LEASE_SECONDS
 
-#: Seconds for which a reader that does not move may hold a command's output back.
-LEASE_SECONDS = 10.0
+__all__ = ["LEASE_STEP", "Hold", "Leases"]
+
 #: Log bytes that a reader has to move for its lease to be renewed, where not so much is kept.
 LEASE_STEP = 1024 * 1024
 

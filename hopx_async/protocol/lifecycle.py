@@ -33,6 +33,7 @@ __all__ = [
     "GRACE",
     "HIDDEN",
     "ID_RULE",
+    "LEASE_SECONDS",
     "LEAST_INTERVAL",
     "MAX_SECRETS",
     "MAX_SECRET_BYTES",
@@ -83,6 +84,8 @@ DRAIN_TIME = 0.25
 GRACE = 5.0
 #: Bytes of output that an end that is not ok carries.
 TAIL_BYTES = 4096
+#: Seconds for which output is held back for a reader that does not move, or is yet to come.
+LEASE_SECONDS = 10.0
 #: One argument longer than this is refused by ``execve`` (MAX_ARG_STRLEN), with its NUL.
 MAX_TEXT_BYTES = 128 * 1024 - 1
 #: A shorter secret is found in output by chance, and its mask would tell where it is not.

@@ -27,6 +27,7 @@ __all__ = [
     "EXITED",
     "FIRST_KINDS",
     "HEADER",
+    "HEAD_BYTES",
     "KEEP_COMMANDS",
     "KEEP_SECONDS",
     "KIND_NAMES",
@@ -58,6 +59,8 @@ __all__ = [
 
 BLOCK = 64 * 1024
 SEGMENT_BYTES = 16 * 1024 * 1024
+#: Of the first segment, which is kept as long as the command: it holds spec and start.
+HEAD_BYTES = 4 * BLOCK
 RETENTION_BYTES = 256 * 1024 * 1024
 SANDBOX_RETENTION_BYTES = 4 * 1024 * 1024 * 1024
 #: Commands kept after their end, and for how many seconds.

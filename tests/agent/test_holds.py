@@ -9,7 +9,8 @@ import msgspec
 from hopx_async.agent.board import Board, Command
 from hopx_async.agent.holds import Holds
 from hopx_async.errors import AgentFault
-from hopx_async.protocol.leases import LEASE_SECONDS, LEASE_STEP, Hold
+from hopx_async.protocol.leases import LEASE_STEP, Hold
+from hopx_async.protocol.lifecycle import LEASE_SECONDS
 
 KEPT = 64 * LEASE_STEP
 

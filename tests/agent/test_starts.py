@@ -192,8 +192,11 @@ async def test_a_failed_spawn_is_told_again(tmp_path: Path, known_by: str) -> No
                 await client.call("start", **full_spec(command="other"))
 
 
-async def test_a_claim_that_nobody_can_read_is_a_fault(tmp_path: Path) -> None:
+async def test_a_claim_that_nobody_can_read_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An id whose log has no end and no keeper is refused, not started twice."""
+    monkeypatch.setattr(module, "_NEWS_TIME", 0.1)
     async with serving(tmp_path / "s") as server, server.link() as client:
         FakeLog(server.keeper.state_dir / "logs", "one", public())
         with pytest.raises(AgentFault, match="'one'"):

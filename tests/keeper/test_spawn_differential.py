@@ -104,7 +104,9 @@ CASES: dict[str, Case] = {
     "odd arguments": Case(["printf", "[%s]", "", "a b", "*", "$HOME", "ü", "-n", "a\nb"]),
     "long argument": Case(["sh", "-c", "echo ${#1}", "sh", "x" * 131_071]),
     "output through /dev/stdout": Case(["sh", "-c", "echo a > /dev/stdout; echo b > /dev/stderr"]),
-    "stop and go on": Case(["bash", "-c", "(sleep 0.1; kill -CONT $$) & kill -STOP $$; echo on"]),
+    "stop and go on": Case(
+        ["bash", "-c", "(sleep 0.1; kill -CONT $$) & kill -STOP $$; wait; echo on"]
+    ),
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopx_async.protocol.leases import LEASE_SECONDS, LEASE_STEP, Hold, Leases
+from hopx_async.protocol.leases import LEASE_STEP, Hold, Leases
+from hopx_async.protocol.lifecycle import LEASE_SECONDS
 
 KEPT = 64 * LEASE_STEP
 LOOK = LEASE_SECONDS / 4
