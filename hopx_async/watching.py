@@ -63,6 +63,7 @@ class FileWatch(AsyncIterator[FileEvent]):
             FileNotFound: If what is to be watched is not there (any more).
             PathNotAllowed: If it leads out of the workspace.
             Unsupported: If the far side cannot watch.
+            RemoteProtocolError: If something on the way lets no websocket pass.
             AgentUnreachable: If nobody answered until the policy gave up.
             ClosedError: If the sandbox has been closed.
         """

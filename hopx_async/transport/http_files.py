@@ -180,7 +180,9 @@ class HttpFiles(FileStore):
         raise RemoteProtocolError(f"{self._access.name} answered {response.status} with {shown!r}")
 
     async def _open_socket(self, path: str) -> WebSocketChannel:
-        def refused(status: int, body: bytes) -> HopxError:
+        def refused(status: int, body: bytes) -> HopxError | None:
+            if not body.startswith(b"{"):
+                return None  # something on the way, that lets no socket pass
             if status < 400:
                 return RemoteProtocolError(f"{self._access.name} knows no watches: {body[:80]!r}")
             return file_answers.refusal(status, body, path=path)
