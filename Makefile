@@ -9,16 +9,17 @@ bin := $(VENV)/bin
 place := $(shell pwd | cksum | cut -d ' ' -f 1)
 run_stamp := $(VENV)/.installed-$(place)
 dev_stamp := $(VENV)/.installed-dev-$(place)
+bench_stamp := $(VENV)/.installed-bench-$(place)
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check --no-input
 # Never ask the network for a newer pyright: it is the one that pip chose.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all check format soak bench coverage clean venv
+.PHONY: help demo test test-all check format soak bench bench-quick bench-tests coverage clean venv
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(run_stamp) ## run three real background commands on the embedded agent, live
 	@$(bin)/python docs/examples/three_commands.py
@@ -50,7 +51,13 @@ format: $(dev_stamp) ## let ruff put the code into shape
 soak: $(run_stamp) ## the tests that run for minutes
 	@$(bin)/python -m pytest -m soak $(ARGS)
 
-bench: $(run_stamp) ## the tests that measure
+bench: $(bench_stamp) ## measure, beside the peers, and write benchmarks/results.md (20 minutes)
+	@$(bin)/python -m benchmarks $(ARGS)
+
+bench-quick: $(bench_stamp) ## only guard against regressions (3 minutes)
+	@$(bin)/python -m benchmarks --quick $(ARGS)
+
+bench-tests: $(run_stamp) ## the tests that measure
 	@$(bin)/python -m pytest -m bench $(ARGS)
 
 coverage: $(run_stamp) ## the suite with branch coverage, the agent's processes included
@@ -71,6 +78,11 @@ $(run_stamp): pyproject.toml
 $(dev_stamp): $(run_stamp)
 	@echo "installing the linters and type checkers into $(VENV) ..."
 	@$(pip) --editable '.[dev]'
+	@touch $@
+
+$(bench_stamp): $(run_stamp)
+	@echo "installing the peers for the benchmarks into $(VENV) ..."
+	@$(pip) --editable '.[bench]'
 	@touch $@
 
 clean: ## remove what make and the tools have made
