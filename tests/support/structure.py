@@ -73,7 +73,7 @@ FLOORS: list[list[set[str]]] = [
         }
     ],
     [{""}],  # hopx_async itself, which only re-exports
-    [{"cli"}, {"testing"}],
+    [{"cli"}, {"testing"}, {"blocking"}],
 ]
 
 #: What pure code has no business with: clocks, chance, the world.
