@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ConflictError,
         ConnectError,
         ConnectionLost,
+        FileNotFound,
         HopxError,
         InvalidArgument,
         LocalProtocolError,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         NotFoundError,
         NotReady,
         OutputTooLarge,
+        PathNotAllowed,
         ProtocolError,
         RateLimited,
         RemoteProtocolError,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         Unsupported,
         UsageError,
     )
+    from hopx_async.files import Files
     from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
     from hopx_async.grouping import Group, GroupCompleted
     from hopx_async.handle import CommandHandle
@@ -84,6 +87,7 @@ if TYPE_CHECKING:
         Truncated,
         Usage,
     )
+    from hopx_async.protocol.file_answers import FileEvent, FileInfo
     from hopx_async.protocol.text import Line, Text
     from hopx_async.providers.local import local
     from hopx_async.providers.remote import remote
@@ -92,6 +96,7 @@ if TYPE_CHECKING:
     from hopx_async.secret import Secret
     from hopx_async.spreading import group
     from hopx_async.stream import END, EventStream, LineStream, TextStream
+    from hopx_async.watching import FileWatch
 
 __version__ = "0.1.0"
 
@@ -126,6 +131,11 @@ __all__ = [
     "EventStream",
     "Exit",
     "Exited",
+    "FileEvent",
+    "FileInfo",
+    "FileNotFound",
+    "FileWatch",
+    "Files",
     "Group",
     "GroupCompleted",
     "HopxError",
@@ -145,6 +155,7 @@ __all__ = [
     "Output",
     "OutputMatch",
     "OutputTooLarge",
+    "PathNotAllowed",
     "Pool",
     "ProtocolError",
     "RateLimited",
@@ -182,7 +193,8 @@ __all__ = [
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
     "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream",
-    "readiness", "handle", "grouping", "mapping", "commands", "environment", "sandbox",
+    "readiness", "handle", "grouping", "mapping", "commands", "environment",
+    "protocol.file_answers", "watching", "files", "sandbox",
     "providers.remote", "providers.local", "gathering", "pooling", "spreading",
 )  # fmt: skip
 

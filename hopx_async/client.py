@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 from hopx_async.errors import MisuseError
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
@@ -13,9 +13,12 @@ from hopx_async.protocol.cursor import START, Position
 from hopx_async.protocol.events import Event
 from hopx_async.protocol.subscription import LAST_WINDOW, Subscription
 from hopx_async.transport.base import Transport
+from hopx_async.transport.files import FileStore
 from hopx_async.transport.pump import Pump
 
 __all__ = ["AgentClient", "Way"]
+
+T = TypeVar("T")
 
 
 class Way(Protocol):
@@ -141,6 +144,20 @@ class AgentClient:
         self.check()
         return await self._pump.call(method, params)
 
+    def files(self) -> FileStore:
+        """Return the sandbox's files.
+
+        Raises:
+            Unsupported: If this far side has none.
+        """
+        return self._transport.files()
+
+    async def persist(self, attempt: Callable[[], Awaitable[T]], *, repeatable: bool = True) -> T:
+        """Carry out a call that goes another way than the link; see `Patience.call`."""
+        self.check()
+        patience = self._pump.patience
+        return await patience.call(attempt, self._pump.check, repeatable=repeatable, polite=True)
+
     def subscribe(
         self,
         process_id: str,
@@ -155,12 +172,16 @@ class AgentClient:
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Forget a reader. May be called by a finalizer in any thread, and after the loop's end."""
+        self.finalize(lambda: self._pump.close(subscription))
+
+    def finalize(self, callback: Callable[[], None]) -> None:
+        """Call back in the loop, if it still is there; from any thread, and at any time."""
         if self._loop.is_closed() or os.getpid() != self._pid:
             return
         if _running_loop() is self._loop:
-            self._pump.close(subscription)
+            callback()
         else:
-            self._loop.call_soon_threadsafe(self._pump.close, subscription)
+            self._loop.call_soon_threadsafe(callback)
 
     async def next_event(self, subscription: Subscription) -> Event | None:
         """Return a reader's next event, None at its end. Cancelling it loses nothing.

@@ -6,7 +6,9 @@
       ApiError                    the far side said no: status, code, request_id
         AuthenticationError       MissingApiKey (also ValueError): no key was given
         NotFoundError             CommandNotFound  SandboxNotFound  TemplateNotFound
-        ConflictError             the id exists with another spec
+                                  FileNotFound: path
+        PathNotAllowed            a path out of the workspace, or not permitted: path
+        ConflictError             the id exists with another spec; the file exists
         RateLimited               retry_after
         SpawnError                the program could not be started: errno, filename
         AgentFault                5xx: the far side is at fault
@@ -33,7 +35,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hopx_async.hopx_error import HopxError
+from hopx_async.hopx_error import ApiError, HopxError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,40 +45,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentFault", "AgentUnreachable", "ApiError", "AuthenticationError", "BadCursor", "BusyError",
     "ClosedError", "CommandError", "CommandFailed", "CommandLost", "CommandNotFound",
-    "CommandTimedOut", "ConflictError", "ConnectError", "ConnectionLost", "HopxError",
-    "InvalidArgument", "LocalProtocolError", "MissingApiKey", "MisuseError", "NotFoundError",
-    "NotReady", "OutputTooLarge", "ProtocolError", "RateLimited", "RemoteProtocolError",
-    "RequestTimeout", "SandboxNotFound", "SpawnError", "StdinClosed", "SurvivorsLeft",
-    "TemplateNotFound", "TransportError", "Unsupported", "UsageError",
+    "CommandTimedOut", "ConflictError", "ConnectError", "ConnectionLost", "FileNotFound",
+    "HopxError", "InvalidArgument", "LocalProtocolError", "MissingApiKey", "MisuseError",
+    "NotFoundError", "NotReady", "OutputTooLarge", "PathNotAllowed", "ProtocolError",
+    "RateLimited", "RemoteProtocolError", "RequestTimeout", "SandboxNotFound", "SpawnError",
+    "StdinClosed", "SurvivorsLeft", "TemplateNotFound", "TransportError", "Unsupported",
+    "UsageError",
 ]  # fmt: skip
-
-
-class ApiError(HopxError, code="api_error"):
-    """The far side answered, and its answer is no.
-
-    Attributes:
-        message: The far side's own sentence.
-        status: HTTP status of the answer.
-        request_id: The far side's id of the request, None where it gave none.
-    """
-
-    status: int = 400
-
-    def __init_subclass__(cls, *, status: int | None = None, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        cls.status = status or cls.status
-
-    def __init__(
-        self, message: str, *, status: int | None = None, request_id: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.request_id = request_id
-        if status is not None:
-            self.status = status
-
-    def __str__(self) -> str:
-        return f"{self.message} (request {self.request_id})" if self.request_id else self.message
 
 
 class AuthenticationError(ApiError, code="unauthorized", status=401):
@@ -120,8 +95,24 @@ class TemplateNotFound(NotFoundError, code="template_not_found"):
         self.suggestions = tuple(suggestions)
 
 
+class FileNotFound(NotFoundError, code="file_not_found"):
+    """There is no such file or directory in the sandbox; `path` is what was asked for."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class PathNotAllowed(ApiError, code="path_not_allowed", status=403):
+    """The sandbox does not let this `path` be touched: it leads out, or is not permitted."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class ConflictError(ApiError, code="conflict", status=409):
-    """The id exists already, with another spec."""
+    """The id exists already, with another spec; or a file that was not to be overwritten."""
 
 
 class RateLimited(ApiError, code="rate_limited", status=429):

@@ -308,6 +308,8 @@ class Capabilities:
         mask_secrets: Whether it can mask secrets in the output of commands.
         wait_port: Whether it can tell when a command listens on a port.
         usage: Whether it can sample what commands use.
+        files: Whether files can be read and written: ``sandbox.files``.
+        watch: Whether files can be watched.
     """
 
     agent: str
@@ -326,3 +328,5 @@ class Capabilities:
     mask_secrets: bool = False
     wait_port: bool = False
     usage: bool = False
+    files: bool = False
+    watch: bool = False

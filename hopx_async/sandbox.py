@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 from hopx_async.client import AgentClient
 from hopx_async.commands import Commands
 from hopx_async.environment import Environment
+from hopx_async.files import Files
 from hopx_async.model import Capabilities, CommandInfo, Exit, refuse
 from hopx_async.protocol import lifecycle
 
@@ -37,6 +38,7 @@ class Sandbox:
         sandbox_id: Its id.
         commands: Its commands.
         env: The variables that its commands get.
+        files: Its files.
         capabilities: What the far side can do, as it said itself.
     """
 
@@ -48,6 +50,7 @@ class Sandbox:
         self.sandbox_id = client.sandbox_id
         self.commands = Commands(client)
         self.env = Environment(client)
+        self.files = Files(client, capabilities)
         self.capabilities = capabilities
 
     def __repr__(self) -> str:

@@ -31,6 +31,8 @@ EXAMPLES: list[tuple[HopxError, str]] = [
     (errors.CommandNotFound("cmd_1"), "no command 'cmd_1' here"),
     (errors.SandboxNotFound("no sandbox"), "no sandbox"),
     (errors.TemplateNotFound("no template", suggestions=["a"]), "no template"),
+    (errors.FileNotFound("no file 'a'", path="a"), "no file 'a'"),
+    (errors.PathNotAllowed("'/etc' leads out", path="/etc"), "'/etc' leads out"),
     (errors.ConflictError("it exists"), "it exists"),
     (errors.RateLimited("slowly", retry_after=2.5), "slowly"),
     (errors.SpawnError("no such file: x", errno=2, filename="x"), "no such file: x"),

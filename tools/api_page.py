@@ -12,14 +12,14 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 import hopx_async as hopx
-from hopx_async import testing
+from hopx_async import blocking, testing
 
 __all__ = ["api_page"]
 
 _HEAD = """\
 # Every name
 
-What `hopx_async` and `hopx_async.testing` export, and what each is for.
+What `hopx_async`, `hopx_async.testing` and `hopx_async.blocking` export, and what each is for.
 `tools/api_page.py` makes this page from the docstrings, which have more: units, raises, cancelling.
 Read them by `help(hopx_async.CommandHandle.lines)`, or in an editor.
 """
@@ -56,6 +56,9 @@ def api_page() -> str:
         "## hopx_async.testing\n\n"
         "How they are used stands in [Test your own code](../howto/testing-your-code.md).\n\n"
         + _rows(testing.__all__, dict(vars(testing))),
+        "## hopx_async.blocking\n\n"
+        "The words above, without `async`; see [Do without async](../howto/blocking.md).\n\n"
+        + _rows(blocking.__all__, dict(vars(blocking))),
     ]
     return "\n".join([_HEAD, *sections])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hopx_async import __version__
 from hopx_async.agent.board import Board
+from hopx_async.agent.dialect.disk import can_watch
 from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.inputs import Inputs
 from hopx_async.agent.keeper_link import Refusal
@@ -219,6 +220,8 @@ def facts() -> dict[str, Any]:
             "mask_secrets": True,
             "wait_port": True,
             "usage": can_sample(),
+            "files": True,
+            "watch": can_watch(),
         },
     }
 

@@ -36,6 +36,7 @@ from hopx_async.protocol.events import Event, Exited, Started, Stderr, Stdout
 from hopx_async.sandbox import Sandbox
 from hopx_async.testing import contract_input
 from hopx_async.testing.contract_environment import ENVIRONMENT_CHECKS, ENVIRONMENT_SCRIPTS
+from hopx_async.testing.contract_files import FILE_CHECKS
 from hopx_async.testing.memory import ScriptedCommand
 
 __all__ = [
@@ -345,4 +346,5 @@ CHECKS: tuple[Check, ...] = (
     a_reader_that_never_reads_delays_nobody,
     *contract_input.CHECKS,
     *ENVIRONMENT_CHECKS,
+    *FILE_CHECKS,
 )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -25,10 +25,13 @@ from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.protocol.peer import Peer
 from hopx_async.sandbox import Sandbox
 from hopx_async.testing.memory_commands import MemoryCommands, Script, ScriptedCommand
+from hopx_async.testing.memory_files import MemoryFiles, MemoryStore
 from hopx_async.transport.base import Channel, Transport
+from hopx_async.transport.files import FileStore
 
 __all__ = ["MemoryAgent", "MemoryChannel", "MemoryTransport", "ScriptedCommand", "memory"]
 
+T = TypeVar("T")
 _CAPABILITIES = Capabilities(
     agent="memory",
     version="1",
@@ -40,6 +43,8 @@ _CAPABILITIES = Capabilities(
     mask_secrets=True,
     wait_port=True,
     usage=True,
+    files=True,
+    watch=True,
 )
 
 
@@ -76,12 +81,14 @@ class MemoryAgent:
     Attributes:
         sandbox_id: Its id.
         commands: Its commands.
+        files: Its files.
         connections: How many connections were made so far.
     """
 
     def __init__(self, scripts: Mapping[str, Script], *, sandbox_id: str = "sbx_memory") -> None:
         self.sandbox_id = sandbox_id
         self.commands = MemoryCommands(scripts, self._news)
+        self.files = MemoryFiles()
         self.connections = 0
         self._channels: set[MemoryChannel] = set()
         self._refusal: HopxError | None = None
@@ -94,6 +101,7 @@ class MemoryAgent:
         """Cut every connection; what was under way is lost."""
         for channel in list(self._channels):
             channel.cut()
+        self.files.cut()
 
     def refuse(self, error: HopxError | None = None) -> None:
         """Refuse connections and calls with *error* (default: nobody is there) until `heal`."""
@@ -134,14 +142,19 @@ class MemoryAgent:
             rule = f"all arguments together take at most {wire.MAX_CALL_BYTES} bytes as JSON"
             raise errors.InvalidArgument(method, f"{len(text)} bytes", rule)
         params = json.loads(text)
+        result = await self.carry_out(lambda: self.commands.call(method, params))
+        return json.loads(json.dumps(result))
+
+    async def carry_out(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Return what *act* returns, with the faults that were asked for."""
         await self.passable()
-        result = await self.commands.call(method, params)
+        result = await act()
         if self._lost_answers:
             self._lost_answers -= 1
             self.drop()
             raise ConnectionLost("the answer was lost on purpose")
         await self.passable()
-        return json.loads(json.dumps(result))
+        return result
 
     async def passable(self) -> None:
         """Wait while the agent is stalled; raise while it refuses."""
@@ -171,6 +184,7 @@ class MemoryTransport(Transport):
     def __init__(self, agent: MemoryAgent) -> None:
         self.name = agent.sandbox_id
         self._agent = agent
+        self._files = MemoryStore(agent.files, agent.carry_out)
 
     async def request(self, method: str, params: dict[str, Any]) -> Any:
         """Carry out one call."""
@@ -181,8 +195,13 @@ class MemoryTransport(Transport):
         await self._agent.passable()
         return MemoryChannel(self._agent)
 
+    def files(self) -> FileStore:
+        """Return the agent's files, behind the same faults as its commands."""
+        return self._files
+
     async def aclose(self) -> None:
-        """Nothing is held between calls."""
+        """End watches of files; nothing else is held between calls."""
+        self._files.cut()
 
 
 class MemoryChannel(Channel):

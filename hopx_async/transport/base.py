@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from hopx_async.errors import RemoteProtocolError, Unsupported
+from hopx_async.transport.files import FileStore
 
 __all__ = ["Channel", "SocketRefused", "Transport"]
 
@@ -85,6 +86,14 @@ class Transport(ABC):
             TransportError: If nobody answered, or not yet.
         """
         raise Unsupported(f"{self.name} has no long-poll")
+
+    def files(self) -> FileStore:
+        """Return the sandbox's files.
+
+        Raises:
+            Unsupported: If this far side has none.
+        """
+        raise Unsupported(f"{self.name} has no files")
 
     @abstractmethod
     async def aclose(self) -> None:

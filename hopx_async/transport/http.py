@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-import anyio
 import msgspec
 
-from hopx_async.errors import (
-    ConnectError,
-    ConnectionLost,
-    InvalidArgument,
-    RemoteProtocolError,
-    RequestTimeout,
-)
+from hopx_async.errors import ConnectError, InvalidArgument, RemoteProtocolError
 from hopx_async.protocol import poll, wire
+from hopx_async.transport.access import Access, translated
 from hopx_async.transport.base import Channel, Transport
+from hopx_async.transport.files import FileStore
+from hopx_async.transport.http_files import HttpFiles
 from hopx_async.transport.poll import Poster, open_poll
 from hopx_async.transport.websocket import PASSING_STATUSES, open_channel
 
@@ -60,7 +55,7 @@ def check_url(url: str) -> str:
     return url.rstrip("/")
 
 
-class HttpTransport(Transport, Poster):
+class HttpTransport(Transport, Poster, Access):
     """Our agent behind an HTTP address.
 
     The token travels in a header only; it stands in no URL, log or ``repr``.
@@ -72,6 +67,7 @@ class HttpTransport(Transport, Poster):
         self.name = check_url(url)
         self._headers = {"Authorization": f"Bearer {token}"}
         self._session: aiohttp.ClientSession | None = None
+        self._files = HttpFiles(self)
 
     def __repr__(self) -> str:
         return f"<HttpTransport {self.name}>"
@@ -84,7 +80,7 @@ class HttpTransport(Transport, Poster):
         if data is not None and len(data) > wire.MAX_CALL_BYTES:
             rule = f"all arguments together take at most {wire.MAX_CALL_BYTES} bytes as JSON"
             raise InvalidArgument(method, f"{len(data)} bytes", rule)
-        with self._translated(method, seconds):
+        with translated(self.name, method, seconds):
             status, answer = await self._exchange(verb, path, data, query)
             return self._result(status, answer)
 
@@ -99,7 +95,7 @@ class HttpTransport(Transport, Poster):
 
     async def post(self, session: str, body: bytes) -> bytes:
         """Send a post of a session and return its answer."""
-        with self._translated("a post", poll.HANG_SECONDS + POST_SECONDS):
+        with translated(self.name, "a post", poll.HANG_SECONDS + POST_SECONDS):
             status, answer = await self._exchange("POST", f"/v1/link/{session}", body, kind=_BYTES)
             if status == 200:
                 return answer
@@ -108,26 +104,23 @@ class HttpTransport(Transport, Poster):
 
     async def leave(self, session: str) -> None:
         """Say that a session is over."""
-        with self._translated("a leave", POST_SECONDS):
+        with translated(self.name, "a leave", POST_SECONDS):
             await self._exchange("DELETE", f"/v1/link/{session}")
 
+    def files(self) -> FileStore:
+        """Return the sandbox's files, by HopX's routes."""
+        return self._files
+
+    async def headers(self) -> Mapping[str, str]:
+        """Return the header with the token."""
+        return self._headers
+
     async def aclose(self) -> None:
-        """Close idle connections."""
+        """Close idle connections, and watches."""
+        await self._files.aclose()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-    @contextmanager
-    def _translated(self, what: str, seconds: float) -> Generator[None]:
-        try:
-            with anyio.fail_after(seconds):
-                yield
-        except TimeoutError:
-            raise RequestTimeout(f"{self.name} did not answer {what} in {seconds:g} s") from None
-        except aiohttp.ClientConnectorError as error:
-            raise ConnectError(f"cannot reach {self.name}: {error.os_error}") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionLost(f"{self.name} broke off: {error!r}") from error
 
     async def _exchange(
         self,
@@ -138,7 +131,7 @@ class HttpTransport(Transport, Poster):
         kind: str = _JSON,
     ) -> tuple[int, bytes]:
         """Return status and body of the answer, a byte more than `_MAX_ANSWER` at most."""
-        session = self._ensure_session()
+        session = self.session()
         headers = {"Content-Type": kind} if data is not None else None
         # Plain bytes of this size make aiohttp warn.
         content = io.BytesIO(data) if data is not None and len(data) > _PLAIN_BYTES else data
@@ -172,7 +165,8 @@ class HttpTransport(Transport, Poster):
         shown = body[:80].decode(errors="replace")
         raise RemoteProtocolError(f"{self.name} answered {status} with {shown!r}: no agent of ours")
 
-    def _ensure_session(self) -> aiohttp.ClientSession:
+    def session(self) -> aiohttp.ClientSession:
+        """Return the pool of connections."""
         if self._session is None:
             # No limit on connections: a hundred kills may each wait for a grace period.
             self._session = aiohttp.ClientSession(

@@ -18,7 +18,6 @@ import anyio.lowlevel
 
 from hopx_async.errors import (
     AgentFault,
-    AgentUnreachable,
     ApiError,
     ClosedError,
     ConnectionLost,
@@ -34,6 +33,7 @@ from hopx_async.protocol.link import Link
 from hopx_async.protocol.subscription import LAST_WINDOW, Subscription
 from hopx_async.transport.base import Channel, Transport
 from hopx_async.transport.dialer import Dialed, Dialer
+from hopx_async.transport.patience import Patience
 
 __all__ = ["Pump"]
 
@@ -49,6 +49,7 @@ class Pump:
     Attributes:
         reconnects: How often a connection was lost and made anew.
         feed: What carries the link now: a socket or the long-poll; None while nothing does.
+        patience: How its calls are tried again.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Pump:
         self._dialer = Dialer(transport)
         self._give_up_after = give_up_after
         self._chance = chance
+        self.patience = Patience(transport.name, give_up_after, chance)
         self._link = Link()
         self._feeds = 0
         self._feed: int | None = None
@@ -168,22 +170,12 @@ class Pump:
             AgentUnreachable: If nobody answered until the policy gave up.
             ClosedError: If the sandbox is closed.
         """
-        backoff = Backoff(give_up_after=self._give_up_after)
-        while True:
-            self.check()
+
+        async def attempt() -> Any:
             self._wanted.set()
-            try:
-                return await self._call_once(method, params)
-            except TransportError as error:
-                reason: HopxError = error
-            except AgentFault as error:
-                if error.status != _STARTING:
-                    raise
-                reason = error
-            delay = backoff.failed(anyio.current_time(), self._chance())
-            if delay is None:
-                raise self._unreachable(reason) from reason
-            await anyio.sleep(delay)
+            return await self._call_once(method, params)
+
+        return await self.patience.call(attempt, self.check)
 
     async def _call_once(self, method: str, params: dict[str, Any]) -> Any:
         if self._feed is None:
@@ -227,7 +219,7 @@ class Pump:
             except (TransportError, AgentFault) as error:
                 delay = backoff.failed(anyio.current_time(), self._chance())
                 if delay is None:
-                    return self._unreachable(error)
+                    return self.patience.unreachable(error)
                 name = self._transport.name
                 _log.debug("link of %s: %s; again in %.2f s", name, error, delay)
                 await anyio.sleep(delay)
@@ -337,12 +329,3 @@ class Pump:
             raise ClosedError("the sandbox is closed")
         if self._failure is not None:
             raise self._failure
-
-    def _unreachable(self, reason: HopxError) -> AgentUnreachable:
-        return AgentUnreachable(
-            f"{self._transport.name} did not answer for {self._give_up_after:g} s: {reason}",
-            seconds=self._give_up_after,
-        )
-
-
-_STARTING = 503

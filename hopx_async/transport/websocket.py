@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -34,8 +34,27 @@ _FATAL_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-async def open_channel(url: str, headers: Mapping[str, str], *, name: str) -> WebSocketChannel:
+def _told_by_us(status: int, body: bytes) -> HopxError | None:
+    try:
+        return wire.error_from_dict(msgspec.json.decode(body)["error"], status=status)
+    except (msgspec.DecodeError, TypeError, KeyError):
+        return None
+
+
+async def open_channel(
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    name: str,
+    refused: Callable[[int, bytes], HopxError | None] = _told_by_us,
+) -> WebSocketChannel:
     """Open the websocket at *url* with *headers*; errors call the far side *name*.
+
+    Args:
+        url: Where.
+        headers: What goes with the handshake.
+        name: What errors call the far side.
+        refused: Returns the error that status and body of a refusal stand for, None for none.
 
     Cancelling ``open_channel`` is safe: no connection is left.
 
@@ -59,7 +78,7 @@ async def open_channel(url: str, headers: Mapping[str, str], *, name: str) -> We
             user_agent_header=None,
         )
     except InvalidStatus as error:
-        raise _refusal(error, name) from error
+        raise _refusal(error, name, refused) from error
     except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
         raise ConnectError(f"cannot reach {name}: {error or type(error).__name__}") from error
     except WebSocketException as error:
@@ -67,15 +86,14 @@ async def open_channel(url: str, headers: Mapping[str, str], *, name: str) -> We
     return WebSocketChannel(connection, name)
 
 
-def _refusal(error: InvalidStatus, name: str) -> HopxError:
+def _refusal(
+    error: InvalidStatus, name: str, refused: Callable[[int, bytes], HopxError | None]
+) -> HopxError:
     status = error.response.status_code
     if status in PASSING_STATUSES:
         return ConnectError(f"{name} is not ready: status {status}")
-    try:
-        value = msgspec.json.decode(error.response.body or b"")
-        return wire.error_from_dict(value["error"], status=status)
-    except (msgspec.DecodeError, TypeError, KeyError):
-        return SocketRefused(f"{name} refused the link with status {status}: not our agent?")
+    told = refused(status, bytes(error.response.body or b""))
+    return told or SocketRefused(f"{name} refused with status {status}: not our agent?")
 
 
 class WebSocketChannel(Channel):
@@ -102,6 +120,10 @@ class WebSocketChannel(Channel):
     async def aclose(self) -> None:
         """Close with 1000 and wait for the answer, two seconds at most."""
         await self._connection.close()
+
+    def abort(self) -> None:
+        """Break it off at once."""
+        self._connection.transport.abort()
 
     def _lost(self, error: ConnectionClosed) -> HopxError:
         received = error.rcvd

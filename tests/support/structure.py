@@ -51,11 +51,13 @@ FLOORS: list[list[set[str]]] = [
             "commands",
             "environment",
             "feeding",
+            "file_arguments",
             "files",
             "gathering",
             "grouping",
             "handle",
             "launch",
+            "local_files",
             "mapping",
             "opening",
             "pooling",
@@ -66,11 +68,12 @@ FLOORS: list[list[set[str]]] = [
             "spreading",
             "starting",
             "stream",
+            "watching",
             "writing",
         }
     ],
     [{""}],  # hopx_async itself, which only re-exports
-    [{"cli"}, {"testing"}],
+    [{"cli"}, {"testing"}, {"blocking"}],
 ]
 
 #: What pure code has no business with: clocks, chance, the world.

@@ -7,7 +7,14 @@ import sys
 import pytest
 
 import hopx_async as hopx
-from hopx_async.testing import contract, contract_environment, contract_input, memory, run
+from hopx_async.testing import (
+    contract,
+    contract_environment,
+    contract_files,
+    contract_input,
+    memory,
+    run,
+)
 from hopx_async.testing.contract import CHECKS, SCRIPTS, Check
 
 
@@ -39,7 +46,7 @@ def test_checks_are_all_listed() -> None:
     """CHECKS holds every check of the modules, in their order."""
     found = [
         value
-        for module in (contract, contract_input, contract_environment)
+        for module in (contract, contract_input, contract_environment, contract_files)
         for value in vars(module).values()
         if getattr(value, "__module__", "") == module.__name__
         and callable(value)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import attrs
 import pytest
 
 import hopx_async as hopx
@@ -39,12 +40,23 @@ async def test_long_poll_keeps_the_contract(check: Check, tmp_path: Path) -> Non
     """The agent behind a proxy that refuses upgrades passes each check, and no socket is up."""
     async with behind_a_proxy(tmp_path / "state") as (sandbox, proxy):
         await up(sandbox, "poll")
+        # Changes of files come by socket alone.
+        sandbox.capabilities = attrs.evolve(sandbox.capabilities, watch=False)
         await check(sandbox)
         statistics = await sandbox.statistics()
 
     assert statistics["client"]["feed"] == "poll"
     assert (statistics["agent"]["connections"], statistics["agent"]["sessions"]) == (0, 1)
     assert proxy.refusals
+
+
+async def test_a_watch_needs_a_socket(tmp_path: Path) -> None:
+    """Where sockets are blocked, a watch says so, and other calls of files work."""
+    async with behind_a_proxy(tmp_path / "state") as (sandbox, _):
+        await sandbox.files.write("a", b"")
+        with pytest.raises(hopx.RemoteProtocolError, match="refused with status 403"):
+            await anext(sandbox.files.watch())
+        assert await sandbox.files.exists("a")
 
 
 async def up(sandbox: Sandbox, feed: str) -> None:

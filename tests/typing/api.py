@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, assert_type
 
 import hopx_async as hopx
@@ -14,6 +14,7 @@ __all__ = [
     "doors",
     "errors",
     "events",
+    "files",
     "handles",
     "kit",
     "many",
@@ -51,6 +52,33 @@ async def doors() -> None:
     # As the class is covariant, a task's result is known as well.
     assert_type(await asyncio.gather(hopx.local(), hopx.local()), tuple[hopx.Sandbox, hopx.Sandbox])
     assert_type(await asyncio.create_task(hopx.local()), hopx.Sandbox)
+
+
+async def files(sandbox: hopx.Sandbox) -> None:
+    """Paths are texts or pure paths, what is read is bytes, what is watched is events."""
+    files = sandbox.files
+    assert_type(files, hopx.Files)
+    assert_type(await files.read("a", max_bytes=1), bytes)
+    assert_type(await files.read_text(PurePosixPath("a"), "latin-1", errors="replace"), str)
+    assert_type(await files.write("a", "text"), None)
+    assert_type(await files.write("a", bytearray(), mode=0o600, overwrite=False), None)
+    assert_type(await files.list(), list[hopx.FileInfo])
+    assert_type(await files.exists("a"), bool)
+    assert_type(await files.mkdir("d"), None)
+    assert_type(await files.remove("d"), None)
+    assert_type(await files.upload(Path("here"), "there"), int)
+    assert_type(await files.download("there", "here"), int)
+    for info in await files.list("d"):
+        assert_type((info.name, info.size, info.modified_at), tuple[str, int, float | None])
+        assert_type(info.is_directory, bool)
+    async with files.watch("d") as watch:
+        assert_type(watch, hopx.FileWatch)
+        async for event in watch:
+            assert_type(event, hopx.FileEvent)
+            assert_type((event.path, event.at), tuple[str, float])
+            assert_type(event.kind, Literal["created", "modified", "deleted", "renamed", "missed"])
+    await files.write("a", 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await files.read(b"a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def starting(commands: hopx.Commands) -> None:

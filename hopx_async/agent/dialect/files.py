@@ -7,39 +7,39 @@ import base64
 import binascii
 import os
 import shutil
-import stat
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkstemp
-from typing import Any
+from typing import Any, BinaryIO
 
 from aiohttp import BodyPartReader, web
 
 from hopx_async.agent.dialect.answers import Refused, read_json, stamp
+from hopx_async.agent.dialect.disk import (
+    MODE,
+    UNFINISHED,
+    check_file,
+    list_directory,
+    put,
+    read_file,
+    replace,
+    telling,
+    write_all,
+)
 from hopx_async.agent.dialect.paths import WORKSPACE, Places
 from hopx_async.agent.guard import json_response
 
 __all__ = [
-    "MAX_LISTED",
-    "MAX_READ_BYTES",
     "MAX_UPLOAD_BYTES",
     "MAX_WRITE_BYTES",
-    "UNFINISHED",
     "FileRoutes",
 ]
 
-#: Bytes of a file that is read as text; larger ones are downloaded.
-MAX_READ_BYTES = 16 * 1024 * 1024
 #: Bytes of a request that writes a file; larger ones are uploaded.
 MAX_WRITE_BYTES = 32 * 1024 * 1024
 #: Bytes of an upload.
 MAX_UPLOAD_BYTES = 4 * 1024 * 1024 * 1024
-#: Entries of one listing.
-MAX_LISTED = 10_000
-#: How the names of files begin that are being written.
-UNFINISHED = ".hopx-"
 _PIECE = 256 * 1024
-_MODE = 0o644
 _Body = dict[str, Any]
 
 
@@ -70,17 +70,30 @@ class FileRoutes:
 
     async def _read(self, request: web.Request) -> web.Response:
         place = await self._inside(request.query.get("path"))
-        data = await asyncio.to_thread(_read_file, place)
+        data = await asyncio.to_thread(read_file, place)
         content = data.decode(errors="replace")
         return json_response({"content": content, "path": self._told(place), "size": len(data)})
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         place = await self._inside(request.query.get("path"))
-        await asyncio.to_thread(_check_file, place)
-        response = web.FileResponse(place, chunk_size=_PIECE)
-        # Not what its name suggests: the bytes are handed over as they are.
+        size = await asyncio.to_thread(check_file, place)
+        # Not aiohttp's own: that sends a file of this name with .gz, where there is one.
+        response = web.StreamResponse()
+        response.content_length = size
         response.content_type = "application/octet-stream"
         response.headers["Content-Disposition"] = "attachment"
+        file = await asyncio.to_thread(_open, place)
+        try:
+            await response.prepare(request)
+            while size and request.method != "HEAD":
+                piece = await asyncio.to_thread(file.read, min(size, _PIECE))
+                if not piece:
+                    _break_off(request)  # it has become shorter; the client is to know
+                    break
+                await response.write(piece)
+                size -= len(piece)
+        finally:
+            await asyncio.to_thread(file.close)
         return response
 
     async def _write(self, request: web.Request) -> web.Response:
@@ -92,17 +105,19 @@ class FileRoutes:
         place = await self._inside(body.get("path"))
 
         def write() -> None:
-            with _telling(place):
+            with telling(place):
                 place.parent.mkdir(parents=True, exist_ok=True)
-                _replace(place, data, mode, overwrite=overwrite)
+                replace(place, data, mode, overwrite=overwrite)
 
         await asyncio.to_thread(write)
         return self._done(place, len(data), "File written")
 
     async def _list(self, request: web.Request) -> web.Response:
         place = await self._inside(request.query.get("path") or WORKSPACE)
-        found = await asyncio.to_thread(_list_directory, place, self._told(place))
-        return json_response({"files": found, "path": self._told(place), "count": len(found)})
+        told, after = self._told(place), request.query.get("after")
+        found, following = await asyncio.to_thread(list_directory, place, told, after)
+        answer = {"files": found, "path": told, "count": len(found), "next": following}
+        return json_response(answer)
 
     async def _exists(self, request: web.Request) -> web.Response:
         place = await self._inside(request.query.get("path"))
@@ -113,7 +128,7 @@ class FileRoutes:
         place = await self._inside((await read_json(request)).get("path"))
 
         def make() -> None:
-            with _telling(place):
+            with telling(place):
                 place.mkdir(parents=True, exist_ok=True)
 
         await asyncio.to_thread(make)
@@ -130,7 +145,7 @@ class FileRoutes:
             raise Refused("PATH_NOT_ALLOWED", "the workspace itself stays", status=403)
 
         def remove() -> None:
-            with _telling(place):
+            with telling(place):
                 if place.is_dir() and not place.is_symlink():
                     shutil.rmtree(place)
                 else:
@@ -155,7 +170,7 @@ class FileRoutes:
             if kept is None:
                 raise Refused("MISSING_PARAMETER", "file is missing")
             place = await self._inside(path)
-            await asyncio.to_thread(_put, kept, place)
+            await asyncio.to_thread(put, kept, place)
             kept = None
         except ValueError as error:
             raise Refused("INVALID_REQUEST", f"no multipart body: {error}") from None
@@ -176,7 +191,8 @@ class FileRoutes:
                 if size > MAX_UPLOAD_BYTES:
                     message = f"an upload has at most {MAX_UPLOAD_BYTES} bytes"
                     raise Refused("INVALID_REQUEST", message, status=413)
-                await asyncio.to_thread(_write_all, fd, chunk)
+                with telling(self._places.root):
+                    await asyncio.to_thread(write_all, fd, chunk)
             whole = True
         finally:
             os.close(fd)
@@ -193,80 +209,6 @@ class FileRoutes:
     def _done(self, place: Path, size: int, message: str) -> web.Response:
         told = {"path": self._told(place), "size": size, "message": message}
         return json_response({**told, "success": True, "timestamp": stamp()})
-
-
-class _telling:  # noqa: N801  # a context manager reads like a function
-    """Turns what the disk says into HopX's words."""
-
-    def __init__(self, place: Path) -> None:
-        self._name = place.name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: object, _trace: object) -> None:
-        if isinstance(error, FileNotFoundError):
-            message = f"{self._name!r}: file not found"
-            raise Refused("FILE_NOT_FOUND", message, status=404) from None
-        if isinstance(error, FileExistsError):
-            message = f"{self._name!r} exists already"
-            raise Refused("FILE_ALREADY_EXISTS", message, status=409) from None
-        if isinstance(error, PermissionError):
-            message = f"{self._name!r}: permission denied"
-            raise Refused("PERMISSION_DENIED", message, status=403) from None
-        if isinstance(error, OSError):
-            message = f"{self._name[:200]!r}: {error.strerror}"
-            raise Refused("INVALID_PATH", message) from None
-
-
-def _check_file(place: Path) -> int:
-    with _telling(place):
-        status = place.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise Refused("INVALID_PATH", f"{place.name!r} is no file")
-    return status.st_size
-
-
-def _read_file(place: Path) -> bytes:
-    size = _check_file(place)
-    if size > MAX_READ_BYTES:
-        message = f"{size} bytes are more than {MAX_READ_BYTES}: use /files/download"
-        raise Refused("INVALID_REQUEST", message, status=413)
-    with _telling(place), place.open("rb") as file:
-        return file.read(MAX_READ_BYTES)
-
-
-def _list_directory(place: Path, told: str) -> list[_Body]:
-    with _telling(place):
-        if place.exists() and not place.is_dir():
-            raise Refused("INVALID_PATH", f"{place.name!r} is no directory")
-        if not place.exists():
-            message = f"{place.name!r}: directory not found"
-            raise Refused("DIRECTORY_NOT_FOUND", message, status=404)
-        names = sorted(each.name for each in place.iterdir())[:MAX_LISTED]
-    found = []
-    for name in names:
-        with suppress(OSError):  # it is gone meanwhile
-            found.append(_entry(place / name, f"{told}/{name}"))
-    return found
-
-
-def _entry(place: Path, told: str) -> _Body:
-    status = place.lstat()
-    directory = place.is_dir()
-    # A name that is no text is shown as one: JSON has no other.
-    shown = {"name": place.name, "path": told}
-    shown = {
-        k: v.encode(errors="surrogateescape").decode(errors="replace") for k, v in shown.items()
-    }
-    return {
-        **shown,
-        "size": status.st_size,
-        **dict.fromkeys(("is_directory", "is_dir"), directory),
-        **dict.fromkeys(("modified_time", "modified"), stamp(status.st_mtime)),
-        "permissions": stat.filemode(status.st_mode),
-        "mode": f"{stat.S_IMODE(status.st_mode):04o}",
-    }
 
 
 def _content(body: _Body) -> bytes:
@@ -287,7 +229,7 @@ def _content(body: _Body) -> bytes:
 
 def _mode(value: object) -> int:
     if value is None:
-        return _MODE
+        return MODE
     if isinstance(value, str):
         with suppress(ValueError):
             mode = int(value, 8)
@@ -296,34 +238,11 @@ def _mode(value: object) -> int:
     raise Refused("INVALID_REQUEST", "mode: permissions as an octal text, such as '0644'")
 
 
-def _replace(place: Path, data: bytes, mode: int, *, overwrite: bool) -> None:
-    if place.is_dir():
-        raise Refused("INVALID_PATH", f"{place.name!r} is a directory")
-    if not overwrite:
-        with place.open("xb") as file:
-            file.write(data)
-        place.chmod(mode)
-        return
-    fd, name = mkstemp(prefix=UNFINISHED, dir=place.parent)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-        Path(name).chmod(mode)
-        Path(name).replace(place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def _open(place: Path) -> BinaryIO:
+    with telling(place):
+        return place.open("rb")
 
 
-def _put(kept: Path, place: Path) -> None:
-    with _telling(place):
-        if place.is_dir():
-            raise Refused("INVALID_PATH", f"{place.name!r} is a directory")
-        kept.chmod(_MODE)
-        kept.replace(place)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+def _break_off(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()

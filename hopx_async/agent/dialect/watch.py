@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from hopx_async.agent.dialect.answers import Refused, word_of
-from hopx_async.agent.dialect.files import UNFINISHED
+from hopx_async.agent.dialect.disk import UNFINISHED
 from hopx_async.agent.dialect.paths import Places
 from hopx_async.agent.dialect.processes import extra
 from hopx_async.agent.dialect.sockets import Socket, Sockets

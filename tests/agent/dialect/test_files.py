@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 
+from hopx_async.agent.dialect import disk
 from hopx_async.agent.dialect import files as module
 from tests.agent.dialect.served import served
 from tests.agent.harness import serving
@@ -154,7 +156,8 @@ async def test_what_is_too_large_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Uploads, writes and reads over their bounds are 413, and leave nothing behind."""
-    for name in ("MAX_READ_BYTES", "MAX_WRITE_BYTES", "MAX_UPLOAD_BYTES"):
+    monkeypatch.setattr(disk, "MAX_READ_BYTES", 1000)
+    for name in ("MAX_WRITE_BYTES", "MAX_UPLOAD_BYTES"):
         monkeypatch.setattr(module, name, 1000)
     async with serving(tmp_path / "s") as server:
         workspace = tmp_path / "s" / "workspace"
@@ -168,3 +171,35 @@ async def test_what_is_too_large_is_refused(
 
         assert [(status, told["code"]) for status, told in asked] == [(413, "INVALID_REQUEST")] * 3
         assert [one.name for one in workspace.iterdir()] == ["big"]
+
+
+async def test_a_download_is_the_file_that_was_named(tmp_path: Path) -> None:
+    """A squeezed file beside it is another file, whatever the client would take."""
+    async with serving(tmp_path / "s") as server:
+        workspace = tmp_path / "s" / "workspace"
+        (workspace / "a.txt").write_bytes(b"plain")
+        (workspace / "a.txt.gz").write_bytes(gzip.compress(b"other"))
+        for name, data in (
+            ("a.txt", b"plain"),
+            ("a.txt.gz", (workspace / "a.txt.gz").read_bytes()),
+        ):
+            headers = {"Accept-Encoding": "gzip, br"}
+            query = {"path": name}
+            async with server.http.get("/files/download", params=query, headers=headers) as answer:
+                assert "Content-Encoding" not in answer.headers
+                assert await answer.read() == data
+            async with server.http.head("/files/download", params=query) as answer:
+                assert answer.content_length == len(data)
+
+
+async def test_listings_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing that is cut says where the next one begins."""
+    monkeypatch.setattr(disk, "MAX_LISTED", 2)
+    async with serving(tmp_path / "s") as server:
+        for name in "abc":
+            (tmp_path / "s" / "workspace" / name).touch()
+        _, first = await server.ask("GET", "/files/list")
+        _, second = await server.ask("GET", f"/files/list?after={first['next']}")
+
+        assert [one["name"] for one in first["files"] + second["files"]] == ["a", "b", "c"]
+        assert (first["count"], second["count"], second["next"]) == (2, 1, None)

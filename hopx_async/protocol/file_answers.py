@@ -1,0 +1,289 @@
+"""What an agent's routes of files answer, and what it means: ours, and HopX's own.
+
+HopX's own agent is believed as little as can be: a path that it does not know may be
+answered with 200 and a text about itself, lists may be null, and sizes may tell that it
+has stored something else than was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias, get_args
+
+import attrs
+import msgspec
+
+from hopx_async.errors import (
+    AgentFault,
+    ApiError,
+    AuthenticationError,
+    ConflictError,
+    FileNotFound,
+    HopxError,
+    InvalidArgument,
+    NotFoundError,
+    PathNotAllowed,
+    RateLimited,
+    RemoteProtocolError,
+    Unsupported,
+)
+
+__all__ = [
+    "FileEvent",
+    "FileInfo",
+    "FileKind",
+    "change",
+    "done",
+    "existence",
+    "is_catch_all",
+    "listing",
+    "refusal",
+]
+
+FileKind: TypeAlias = Literal["created", "modified", "deleted", "renamed", "missed"]
+_SHOWN = 200
+_CATCH_ALL = {"agent", "status", "version"}
+_NOT_FOUND = {"FILE_NOT_FOUND", "DIRECTORY_NOT_FOUND"}
+_NOT_ALLOWED = {"PATH_NOT_ALLOWED", "PERMISSION_DENIED", "FORBIDDEN"}
+
+
+@attrs.frozen(kw_only=True)
+class FileInfo:
+    """A file or directory in a listing.
+
+    Attributes:
+        name: Its name; what is no UTF-8 in it is shown as U+FFFD.
+        path: Its whole path, as all calls take it.
+        size: Bytes of a file.
+        is_directory: Whether it is a directory, or a link to one.
+        modified_at: Unix time of its last change, None where the far side does not tell.
+        permissions: As the far side writes them, such as ``"-rw-r--r--"``; "" where it does not.
+    """
+
+    name: str
+    path: str
+    size: int
+    is_directory: bool
+    modified_at: float | None = None
+    permissions: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class FileEvent:
+    """Something that happened to a file that is watched.
+
+    Attributes:
+        path: The whole path of the file; for ``"missed"`` that which is watched.
+        kind: What happened. ``"missed"`` says that the watch was interrupted, and anything
+            may have happened meanwhile.
+        at: Unix time at which the far side noticed; for ``"missed"`` when this side did.
+    """
+
+    path: str
+    kind: FileKind
+    at: float
+
+
+def is_catch_all(value: object) -> bool:
+    """Whether an answer is that of HopX's agent to a path that it does not know."""
+    return isinstance(value, Mapping) and value.keys() >= _CATCH_ALL and "message" in value
+
+
+def listing(body: bytes) -> tuple[list[FileInfo], str | None]:
+    """Return the entries of a listing, and where the next page begins, None for no more.
+
+    Raises:
+        RemoteProtocolError: If it is no listing.
+    """
+    value = _object(body, "files")
+    files = value["files"]
+    following = value.get("next")
+    if files is None:
+        files = []
+    if not isinstance(files, list) or not (following is None or isinstance(following, str)):
+        raise RemoteProtocolError(f"no listing: {body[:_SHOWN]!r}")
+    return [_entry(one) for one in files], following or None
+
+
+def existence(body: bytes) -> bool:
+    """Return what an answer says about whether something is there.
+
+    Raises:
+        RemoteProtocolError: If it does not say.
+    """
+    exists = _object(body, "exists")["exists"]
+    if not isinstance(exists, bool):
+        raise RemoteProtocolError(f"neither there nor not there: {body[:_SHOWN]!r}")
+    return exists
+
+
+def done(body: bytes, *, size: int | None = None) -> None:
+    """Check that an answer says that it was done.
+
+    Args:
+        body: The answer.
+        size: How many bytes were to be stored, None for none.
+
+    Raises:
+        RemoteProtocolError: If it is no such answer, or another number of bytes was stored.
+        ApiError: If it says that it was not done.
+    """
+    value = _object(body)
+    if value.get("success") is False:
+        raise ApiError(_text(value) or "the far side says that it failed, and not why")
+    stored = value.get("size")
+    if size is not None and isinstance(stored, int) and stored != size:
+        raise RemoteProtocolError(f"{size} bytes were sent, {stored} were stored")
+
+
+def change(text: str | bytes, now: float) -> FileEvent | str | None:
+    """Return the event in a frame of a watch, "watching" once it watches, None for neither.
+
+    Args:
+        text: The frame; an empty one says nothing.
+        now: Unix time, for what comes without.
+
+    Raises:
+        HopxError: If it says that the watch is refused, or over.
+    """
+    if not text:
+        return None
+    try:
+        value: Any = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        value = None
+    match value:
+        case {"type": "status"}:
+            return "watching"
+        case {"type": "change", "path": str(path), "event": str(kind)}:
+            if kind not in get_args(FileKind):
+                return None
+            known: Any = kind
+            return FileEvent(path=path, kind=known, at=_time(value.get("timestamp")) or now)
+        case {"type": "error"}:
+            raise _error(0, value, None)
+        case {"type": "complete"}:
+            raise ApiError("the far side has ended the watch")
+        case {"type": str()}:
+            return None
+        case _:
+            raise RemoteProtocolError(f"an unknown frame: {text[:_SHOWN]!r}")
+
+
+def refusal(
+    status: int, body: bytes, *, path: str | None = None, retry_after: str | None = None
+) -> HopxError:
+    """Return the error that an answer stands for.
+
+    Args:
+        status: Its HTTP status, 400 or above.
+        body: What came with it.
+        path: The path that was asked for.
+        retry_after: Its header of this name, in seconds.
+    """
+    try:
+        value: Any = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        value = None
+    if not isinstance(value, dict):
+        value = {"error": f"status {status}: {body[:_SHOWN].decode(errors='replace')!r}"}
+    return _error(status, value, path, retry_after)
+
+
+def _error(
+    status: int, value: Mapping[str, Any], path: str | None, retry_after: str | None = None
+) -> HopxError:
+    inner = value.get("error")
+    told = {**value, **inner} if isinstance(inner, dict) else value
+    code, message = str(told.get("code") or ""), _text(told) or f"status {status}"
+    request = told.get("request_id")
+    where = path or ""
+    error: ApiError
+    if code in _NOT_FOUND:
+        error = FileNotFound(message, path=where)
+    elif code in _NOT_ALLOWED or (status == 403 and not code):
+        error = PathNotAllowed(message, path=where)
+    elif code == "INVALID_PATH":
+        return InvalidArgument("path", ascii(where)[:_SHOWN], message)
+    elif code == "NOT_IMPLEMENTED" or status == 501:
+        return Unsupported(message)
+    else:
+        error = _by_status(status, told, message, path, retry_after)
+    if isinstance(request, str):
+        error.request_id = request[:_SHOWN]
+    return error
+
+
+def _by_status(
+    status: int, told: Mapping[str, Any], message: str, path: str | None, retry_after: str | None
+) -> ApiError:
+    if status == 401:
+        return AuthenticationError(message)
+    if status == 404 and (path is None or told.get("code") == "NOT_FOUND"):
+        return NotFoundError(message)
+    if status == 404:
+        return FileNotFound(message, path=path or "")
+    if status == 409 or told.get("code") == "FILE_ALREADY_EXISTS":
+        return ConflictError(message)
+    if status == 429:
+        return RateLimited(message, retry_after=_patience(told, retry_after))
+    return (AgentFault if status >= 500 else ApiError)(message, status=status or None)
+
+
+def _patience(told: Mapping[str, Any], header: str | None) -> float | None:
+    """Return the longest of the three hints for how long to wait."""
+    details = told.get("details")
+    inner = details.get("retry_after_seconds") if isinstance(details, Mapping) else None
+    hints = [_number(one) for one in (header, told.get("retry_after"), inner)]
+    return max((one for one in hints if one is not None), default=None)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0 <= number < float("inf") else None
+
+
+def _object(body: bytes, *keys: str) -> dict[str, Any]:
+    """Return the object in an answer; whatever lacks a key of *keys* is none of ours."""
+    try:
+        value: Any = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        value = None
+    if not isinstance(value, dict) or is_catch_all(value) or not value.keys() >= set(keys):
+        shown = body[:_SHOWN].decode(errors="replace")
+        raise RemoteProtocolError(f"no answer of a route of files: {shown!r}")
+    return value
+
+
+def _entry(value: Any) -> FileInfo:
+    try:
+        directory = value.get("is_directory", value.get("is_dir"))
+        return FileInfo(
+            name=str(value["name"]),
+            path=str(value["path"]),
+            size=int(value.get("size") or 0),
+            is_directory=bool(directory),
+            modified_at=_time(value.get("modified_time", value.get("modified"))),
+            permissions=str(value.get("permissions") or ""),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RemoteProtocolError(f"no entry of a listing: {value!r:.200}") from error
+
+
+def _time(value: object) -> float | None:
+    """Return the Unix time in an RFC 3339 text; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    # HopX has its text in one key or the other; its login says the code in `error`.
+    texts = [value.get(name) for name in ("message", "error")]
+    return next((text for text in texts if isinstance(text, str) and text), "")
