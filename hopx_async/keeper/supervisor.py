@@ -229,8 +229,12 @@ class Root:
         self._heard = time.monotonic()
         op = message.get("op")
         if op == "ready" and not self._announced:
-            self._announced = True
-            self._announce()
+            try:
+                self._announce()
+                self._announced = True
+            except RootError as error:
+                self._failure = self._failure or error
+                self._stop(0.0)
         elif op == "more":
             self._keepers.more()
         elif op == "gone":

@@ -179,7 +179,8 @@ class RootProcess:
             return Unsupported(message)
         if error.get("code") in {"state_dir_unsafe", "invalid_argument"}:
             parameter = str(error.get("parameter", "state_dir"))
-            return InvalidArgument(parameter, str(error.get("value", "?")), message)
+            rule = str(error.get("rule", message))
+            return InvalidArgument(parameter, str(error.get("value", "?")), rule)
         status = self._process.returncode
         return AgentFault(f"the local agent could not start (status {status}): {message}")
 
