@@ -255,13 +255,15 @@ class _LocalLease:
     async def _end(self, grace: float) -> None:
         if self._root is None:
             return
-        await self._root.stop(grace)
-        self._root = None
-        if self._home is not None:
-            # The root has done it, unless it was killed.
-            home = self._home
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
+        try:
+            await self._root.stop(grace)
+        finally:
+            self._root = None
+            if self._home is not None:
+                # The root has done it, unless it was killed.
+                home = self._home
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
 
     def _find(self) -> tuple[str, str]:
         try:

@@ -76,7 +76,7 @@ class Pump:
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
-        self._closed = False
+        self._closed = self._cancelled = False
         self.reconnects = 0
         self.feed: Feed | None = None
 
@@ -125,6 +125,8 @@ class Pump:
             ClosedError: If the sandbox is closed.
         """
         self.check()
+        if self._cancelled:
+            raise ClosedError("the event loop ends all tasks")
         subscription = self._link.subscribe(process_id, position, output=output, most=most)
         self._wanted.set()
         self.flush()
@@ -201,6 +203,9 @@ class Pump:
         try:
             await self._serve_for_ever()
         except asyncio.CancelledError:
+            # By nobody of ours unless it is closed: the event loop ends. Calls still go by HTTP.
+            self._cancelled = True
+            self._fail(ClosedError("the event loop ends all tasks"))
             raise
         except BaseException as error:
             self._failure = error

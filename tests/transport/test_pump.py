@@ -192,6 +192,26 @@ async def test_the_death_of_the_pump_is_seen() -> None:
     await agent.aclose()
 
 
+async def test_a_pump_that_the_loop_ends_lets_nobody_wait() -> None:
+    """Cancelled by the event loop's end, it fails who waits; calls still go by request."""
+    agent = agent_of()
+    pump = Pump(MemoryTransport(agent))
+    pump.start()
+    await pump.call("start", {"process_id": "a", "command": SLEEP})
+    subscription = pump.subscribe("a", output=False)
+    task = pump._task
+    assert task is not None
+    task.cancel()
+    await pump.news(subscription)
+    assert isinstance(subscription.error, ClosedError)
+    await asyncio.wait([task])
+    with pytest.raises(ClosedError, match="event loop"):
+        pump.subscribe("a")
+    assert len((await pump.call("list", {}))["infos"]) == 1
+    await pump.aclose()
+    await agent.aclose()
+
+
 @pytest.mark.parametrize("moment", range(12))
 async def test_closing_at_any_moment_leaves_nothing(moment: int) -> None:
     """aclose may come at any turn of connecting and serving; no task is left."""
