@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ import pytest
 from hopx_async.agent.dialect import disk
 from hopx_async.agent.dialect import files as module
 from tests.agent.dialect.served import served
-from tests.agent.harness import serving
+from tests.agent.harness import TOKEN, serving
+from tests.agent.keeper_double import PATIENCE
+from tests.support.leaks import open_descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,6 +193,24 @@ async def test_a_download_is_the_file_that_was_named(tmp_path: Path) -> None:
                 assert await answer.read() == data
             async with server.http.head("/files/download", params=query) as answer:
                 assert answer.content_length == len(data)
+
+
+@pytest.mark.parametrize("moment", range(8))
+async def test_a_download_that_breaks_off_leaves_no_descriptor(tmp_path: Path, moment: int) -> None:
+    """Whenever the client goes, the file is closed."""
+    async with serving(tmp_path / "s") as server:
+        (tmp_path / "s" / "workspace" / "a").write_bytes(bytes(50_000_000))
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = f"GET /files/download?path=a HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        writer.write(f"{head}Authorization: Bearer {TOKEN}\r\n\r\n".encode())
+        if moment % 2:
+            await reader.readexactly(1)
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        writer.transport.abort()
+        async with asyncio.timeout(PATIENCE):
+            while any("workspace" in place for place in open_descriptors().values()):
+                await asyncio.sleep(0.01)
 
 
 async def test_listings_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
