@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import aiohttp
 import pytest
@@ -13,9 +14,8 @@ import pytest
 from hopx_async.agent.dialect import disk
 from hopx_async.agent.dialect import files as module
 from tests.agent.dialect.served import served
-from tests.agent.harness import TOKEN, serving
+from tests.agent.harness import serving
 from tests.agent.keeper_double import PATIENCE
-from tests.support.leaks import open_descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,22 +195,28 @@ async def test_a_download_is_the_file_that_was_named(tmp_path: Path) -> None:
                 assert answer.content_length == len(data)
 
 
-@pytest.mark.parametrize("moment", range(8))
-async def test_a_download_that_breaks_off_leaves_no_descriptor(tmp_path: Path, moment: int) -> None:
-    """Whenever the client goes, the file is closed."""
-    async with serving(tmp_path / "s") as server:
-        (tmp_path / "s" / "workspace" / "a").write_bytes(bytes(50_000_000))
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        head = f"GET /files/download?path=a HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
-        writer.write(f"{head}Authorization: Bearer {TOKEN}\r\n\r\n".encode())
-        if moment % 2:
-            await reader.readexactly(1)
-        for _ in range(moment):
-            await asyncio.sleep(0)
-        writer.transport.abort()
-        async with asyncio.timeout(PATIENCE):
-            while any("workspace" in place for place in open_descriptors().values()):
-                await asyncio.sleep(0.01)
+async def test_a_download_given_up_while_it_opens_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that a thread opens for a request that is cancelled meanwhile does not stay open."""
+    (tmp_path / "a").write_bytes(b"x")
+    go, opened = threading.Event(), []
+
+    def slowly(place: Path) -> BinaryIO:
+        go.wait()
+        opened.append(place.open("rb"))
+        return opened[0]
+
+    monkeypatch.setattr(module, "_open", slowly)
+    task = asyncio.create_task(module._opened(tmp_path / "a"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    async with asyncio.timeout(PATIENCE):
+        while not (opened and opened[0].closed):
+            await asyncio.sleep(0.01)
 
 
 async def test_listings_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
