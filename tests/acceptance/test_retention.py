@@ -108,7 +108,9 @@ async def test_memory_stays_flat_while_yes_prints(
         handle = await sandbox.commands.start(["yes", "0123456789abcde"])
         figures = (await sandbox.statistics())["agent"]
         pids = [os.getpid(), figures["pid"], figures["keepers"][0]["pid"]]
-        sizes, logs, printed = [], [], 0
+        sizes: list[list[int]] = []
+        logs: list[int] = []
+        printed = 0
         begun = time.monotonic()
         async with handle.events() as events:
             async for event in events:
