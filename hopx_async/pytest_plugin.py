@@ -30,6 +30,7 @@ __all__ = [
     "pytest_configure",
 ]
 
+_BOTH = "hopx_memory needs virtual time, hopx_sandbox real time: they cannot be of one test"
 _SCOPES = ("test", "run")
 _LOOP_SCOPES = ("function", "class", "module", "package", "session")
 
@@ -112,7 +113,7 @@ def _in_the_loop_of(request: pytest.FixtureRequest, name: str, *, but: str) -> A
     request.getfixturevalue("hopx_scripts")
     _faults_of(request)
     if but in request.fixturenames:
-        pytest.fail(f"{name} needs real time or virtual time, and {but} the other", pytrace=False)
+        pytest.fail(_BOTH, pytrace=False)
     return request.getfixturevalue(f"_{name}_{_loop_of(request, name)}")
 
 

@@ -208,6 +208,7 @@ class FaultyChannel(Channel):
             calls = [each for each in wire.decode_client(frame) if isinstance(each, wire.Call)]
             frames += [wire.encode(calls)] if calls else []
         await self._faults.pause()
+        self._check()
         for each in frames:
             await unless(self._cut, asyncio.ensure_future(self._inner.send(each)))
 
@@ -226,9 +227,12 @@ class FaultyChannel(Channel):
             if self._faults.twice and isinstance(frame, bytes):
                 self._here.append(frame)
         await self._faults.pause()
+        self._check()
+        return self._here.popleft()
+
+    def _check(self) -> None:
         if self._cut.is_set():
             raise ConnectionLost("the connection was cut on purpose")
-        return self._here.popleft()
 
     async def aclose(self) -> None:
         """Close it."""
