@@ -172,8 +172,8 @@ def _fixtures_for_asyncio() -> ModuleType:
     fixtures = ModuleType("hopx_async_fixtures")
     for scope in _LOOP_SCOPES:
         for name, function in (("hopx_sandbox", _sandbox), ("hopx_memory", _memory)):
-            called: Any = f"_{name}_asyncio_{scope}"
-            fixture = pytest_asyncio.fixture(loop_scope=scope, name=called)
+            called = f"_{name}_asyncio_{scope}"
+            fixture: Any = pytest_asyncio.fixture(loop_scope=scope, name=called)  # type: ignore[call-overload]
             setattr(fixtures, called, fixture(_copy_of(function)))
     return fixtures
 

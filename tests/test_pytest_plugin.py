@@ -1,4 +1,4 @@
-"""The fixtures for pytest: under both plugins that run asynchronous tests, with loops of all scopes."""
+"""The fixtures for pytest, under both plugins that run asynchronous tests, in every loop."""
 
 from __future__ import annotations
 
@@ -149,6 +149,15 @@ def test_sandboxes_are_there_in_every_loop(tests: pytest.Pytester, way: str) -> 
     """Both fixtures open in the loop of the test, whose time jumps or not; faults go by unseen."""
     mark, arguments = WAYS[way]
     passed(tests, MEMORY.format(mark=mark) + REAL, *arguments, passed=10)
+
+
+@LINUX
+def test_what_the_page_shows_passes(tests: pytest.Pytester) -> None:
+    """The tests on the page are tests that pass."""
+    page = (ROOT / "docs" / "howto" / "testing-your-code.md").read_text()
+    section = page.partition("## With pytest")[2].partition("\n## ")[0]
+    source = section.partition("```python\n")[2].partition("```")[0]
+    passed(tests, source, "-p", "no:asyncio", passed=3)
 
 
 @LINUX

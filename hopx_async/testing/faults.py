@@ -136,9 +136,10 @@ async def unless(cut: anyio.Event, task: asyncio.Future[T], *, keep: bool = Fals
         keep: Leave it running if only this wait is cancelled.
     """
     lost = asyncio.ensure_future(cut.wait())
+    both: set[asyncio.Future[Any]] = {task, lost}
     kept = False
     try:
-        await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if cut.is_set():
             raise ConnectionLost("the connection was cut on purpose")
         return task.result()
@@ -146,7 +147,7 @@ async def unless(cut: anyio.Event, task: asyncio.Future[T], *, keep: bool = Fals
         kept = keep
         raise
     finally:
-        ending = [lost] if kept else [lost, task]
+        ending: list[asyncio.Future[Any]] = [lost] if kept else [lost, task]
         for each in ending:
             each.cancel()
         with anyio.CancelScope(shield=True):

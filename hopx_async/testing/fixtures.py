@@ -67,18 +67,17 @@ async def on_its_own(options: Mapping[str, Any], faults: Faults | None) -> Async
             yield sandbox
         return
     with tempfile.TemporaryDirectory(prefix="hopx-") as home:
-        state = Path(home) / "state"
-        async with local(**{"state_dir": state, **options}):
-            agent = read_agent(Path({"state_dir": state, **options}["state_dir"]))
-            async with _connected(agent, faults) as sandbox:
-                yield sandbox
+        told: dict[str, Any] = {"state_dir": Path(home) / "state", **options}
+        state = Path(told["state_dir"])
+        async with local(**told), _connected(read_agent(state), faults) as sandbox:
+            yield sandbox
 
 
 @contextmanager
 def agent_of_the_run(options: Mapping[str, Any]) -> Generator[Agent]:
     """Run a real agent that many tests use, each from its own event loop."""
     with tempfile.TemporaryDirectory(prefix="hopx-") as home:
-        told = {"state_dir": Path(home) / "state", **options}
+        told: dict[str, Any] = {"state_dir": Path(home) / "state", **options}
         with blocking.local(**told):
             yield read_agent(Path(told["state_dir"]))
 

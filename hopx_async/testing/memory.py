@@ -192,7 +192,12 @@ class MemoryAgent:
     async def _facts(self) -> dict[str, Any]:
         known = attrs.asdict(_CAPABILITIES)
         facts = {"sandbox_id": self.sandbox_id, "link_version": wire.LINK_VERSION}
-        return {**facts, "agent": known["agent"], "version": known["version"], "capabilities": known}
+        return {
+            **facts,
+            "agent": known["agent"],
+            "version": known["version"],
+            "capabilities": known,
+        }
 
     def _news(self, process_id: str) -> None:
         for channel in self._channels:

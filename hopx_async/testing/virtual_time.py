@@ -101,13 +101,14 @@ def without_waiting() -> Generator[None]:
     Raises:
         Unsupported: If the loop is none of asyncio's own.
     """
-    loop: Any = asyncio.get_running_loop()
-    if isinstance(loop, VirtualTimeLoop):
+    running: object = asyncio.get_running_loop()
+    if isinstance(running, VirtualTimeLoop):
         yield
         return
+    loop: Any = running
     selector = getattr(loop, "_selector", None)
-    if not isinstance(loop, asyncio.BaseEventLoop) or selector is None:
-        kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
+    if not isinstance(running, asyncio.BaseEventLoop) or selector is None:
+        kind = f"{type(running).__module__}.{type(running).__qualname__}"
         raise Unsupported(f"virtual time needs an event loop of asyncio's own, this is {kind}")
     time = loop.time if isinstance(loop.time, _Shifted) else _Shifted(loop.time)
     clock, resolution = _Clock(time()), loop._clock_resolution  # noqa: SLF001
