@@ -75,11 +75,20 @@ class AgentMachines:
     Args:
         host: Address at which they listen.
         detached: Whether they outlive this process, to be found again.
+        isolation: ``none`` or ``namespace``: what surrounds those that are started from now on.
     """
 
-    def __init__(self, host: str = "127.0.0.1", *, detached: bool = False) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", *, detached: bool = False, isolation: str = "none"
+    ) -> None:
         self._host = host
         self._detached = detached
+        self._isolation = isolation
+
+    @property
+    def isolation(self) -> str:
+        """What surrounds those that it starts: ``none`` or ``namespace``."""
+        return self._isolation
 
     async def start(self, sandbox: Sandbox, place: Path) -> AgentMachine:
         """Start the agent of *sandbox*; at the port that it had before, if that is free.
@@ -110,6 +119,8 @@ class AgentMachines:
             "host": self._host,
             "port": port,
             "detached": self._detached,
+            "isolation": self._isolation,
+            "internet_access": sandbox.internet_access,
         }
         root = await RootProcess.start(place / "state", config, log=place / "agent.log")
         try:

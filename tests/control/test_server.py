@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -17,15 +18,23 @@ import pytest
 from hopx_async.control.server import read_keys
 from hopx_async.errors import InvalidArgument
 from tests.support.agents import scope_members
+from tests.support.namespaces import needs_isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Served:
     """``hopx-async serve`` as a process."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "hopx_async.cli", "serve", "--announce", "--port", "0"]
         self.process = subprocess.Popen(
-            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=None if env is None else {**os.environ, **env},
         )
 
     async def up(self) -> aiohttp.ClientSession:
@@ -107,11 +116,71 @@ async def test_sandboxes_outlive_a_server_that_is_killed(tmp_path: Path) -> None
     assert (await served.end())[0] == 0
 
 
+@needs_isolation
+@pytest.mark.leaves_orphans
+async def test_sandboxes_in_namespaces(tmp_path: Path) -> None:
+    """They see their workspace alone, have no network if so asked, and outlive a killed server."""
+    arguments = ("--state-dir", str(tmp_path / "state"), "--isolation", "namespace")
+    (tmp_path / "secret").touch()
+    served = Served(*arguments)
+    async with await served.up() as http:
+        body = {"template_name": "base", "internet_access": False}
+        told = await ask(http, "POST", "/v1/sandboxes", json=body)
+        assert (told["isolation"], told["internet_access"]) == ("namespace", False)
+        seen = await run(told, f"pwd; ls -d {tmp_path}/*; tail -n +3 /proc/net/dev")
+        place, device = seen["stdout"].splitlines()
+        assert place == "/workspace"
+        assert device.split(":")[0].strip() == "lo"
+        job = await run(told, "sleep 600; true", "background")
+    await served.end(signal.SIGKILL)
+
+    # It goes on as it was started, whatever a later server is told.
+    served = Served(*arguments[:2])
+    async with await served.up() as http:
+        again = await ask(http, "GET", f"/v1/sandboxes/{told['id']}")
+        assert (again["status"], again["isolation"]) == ("running", "namespace")
+        assert (await run(told, f"kill -0 {job['pid']}"))["exit_code"] == 0
+        refused = await http.post("/v1/sandboxes", json={**body, "region": "x"})
+        assert refused.status == 400
+    status, complaint = await served.end()
+    assert status == 0
+    assert complaint.count("goes on as it was started, with isolation namespace") == 1
+    assert scope_members(told["id"]) == []
+
+    # One without a network is not started anew where it would have one.
+    served = Served(*arguments[:2])
+    async with await served.up() as http:
+        again = await ask(http, "GET", f"/v1/sandboxes/{told['id']}")
+        assert again["status"] == "stopped"
+        started = await http.post(f"/v1/sandboxes/{told['id']}/start")
+        assert (started.status, (await started.json())["code"]) == (500, "INTERNAL_ERROR")
+    assert "does not start" in (await served.end())[1]
+
+
+async def test_isolation_that_cannot_be_had(tmp_path: Path) -> None:
+    """Without bubblewrap ``namespace`` serves nothing and says why; ``auto`` says so and serves."""
+    nowhere = {"PATH": str(tmp_path)}
+    refused = Served("--isolation", "namespace", env=nowhere)
+    out, complaint = await asyncio.to_thread(refused.process.communicate, timeout=60)
+    served = Served("--isolation", "auto", env=nowhere)
+    async with await served.up() as http:
+        told = await ask(http, "POST", "/v1/sandboxes", json={"template_name": "base"})
+    status, warned = await served.end()
+
+    assert refused.process.returncode == 2
+    assert out == ""
+    assert "there is no program bwrap" in complaint
+    assert told["isolation"] == "none"
+    assert status == 0
+    assert warned.startswith("hopx-async: sandboxes run without isolation: there is no program")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("--host", "0.0.0.0"),  # noqa: S104
         ("--max-sandboxes", "0"),
+        ("--isolation", "docker"),
         ("--agent", "theirs"),
         ("--port", "99999"),
         ("--host", "192.0.2.1"),
