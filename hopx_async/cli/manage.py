@@ -134,6 +134,7 @@ async def _print_last(handle: CommandHandle, end: int, last: int) -> None:
     As in `CommandHandle.lines`, from farther and farther back.
     """
     writers = {"stdout": Writer(sys.stdout, ""), "stderr": Writer(sys.stderr, "")}
+    lines: deque[tuple[str, bytes]] = deque()
     for start in looks_back(end):
         lines = await _lines_between(handle, start, end, last)
         if len(lines) == last:
