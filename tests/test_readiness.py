@@ -68,7 +68,8 @@ async def test_only_what_comes_from_now_on_can_be_looked_at() -> None:
         handle = await sandbox.commands.start("server")
         await anyio.sleep(0.5)
         match = await handle.wait_for_output(r"\w", after=hopx.END)
-        assert (match.text, anyio.current_time()) == ("8", pytest.approx(1))
+        assert match.text == "8"
+        assert anyio.current_time() == pytest.approx(1)
         match = await handle.wait_for_output(r"\w+", after=match.cursor)
         assert match.text == "0"
         texts = [text.text async for text in handle.text(after=match.cursor)]

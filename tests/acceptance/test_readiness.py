@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -68,7 +70,7 @@ async def test_a_server_that_dies_while_it_is_waited_for_ends_the_wait(way: str)
         program = "for i in $(seq 40); do echo loading $i; done; read line; "
         program += "echo 'out of memory' >&2; exit 9"
         server = await sandbox.commands.start(program, stdin=True)
-        waits = {
+        waits: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
             "output": lambda: server.wait_for_output("up on"),
             "port": lambda: server.wait_for_port(free_port()),
             "http": lambda: server.wait_for_http("/health", port=free_port()),
