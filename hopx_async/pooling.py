@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
-import anyio.lowlevel
 
 from hopx_async.errors import ClosedError, HopxError, InvalidArgument, MisuseError
 from hopx_async.opening import Opening
