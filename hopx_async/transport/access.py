@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
 import anyio.lowlevel
 
-from hopx_async.errors import ConnectError, ConnectionLost, RequestTimeout
+from hopx_async.errors import (
+    ConnectError,
+    ConnectionLost,
+    InvalidArgument,
+    RemoteProtocolError,
+    RequestTimeout,
+)
 
-__all__ = ["Access", "translated"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "Access",
+    "TokenAccess",
+    "check_url",
+    "open_session",
+    "read_body",
+    "translated",
+]
+
+#: Seconds to make a connection.
+CONNECT_SECONDS = 10.0
 
 
 class Access(ABC):
@@ -41,6 +60,92 @@ class Access(ABC):
     async def admit(self) -> None:
         """Wait until one more request may be sent: here at once."""
         await anyio.lowlevel.checkpoint()
+
+    def slow_down(self, seconds: float | None) -> None:  # noqa: B027  # most have no budget
+        """Note that the far side wants to hear nothing for so long; None where it did not say."""
+
+    async def aclose(self) -> None:
+        """Free what is held between requests. May be called again."""
+        await anyio.lowlevel.checkpoint()
+
+
+class TokenAccess(Access):
+    """The way to an agent whose one token is known.
+
+    Args:
+        url: Where it is.
+        token: Its token; travels in a header only, and stands in no URL, log or ``repr``.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.name = check_url(url)
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<TokenAccess {self.name}>"
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return the pool of connections."""
+        if self._session is None:
+            self._session = open_session()
+        return self._session
+
+    async def headers(self) -> Mapping[str, str]:
+        """Return the header with the token."""
+        return self._headers
+
+    async def aclose(self) -> None:
+        """Close the connections. May be called again."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return a pool of connections that sends nothing which its user did not say: no cookies."""
+    # No limit on connections: a hundred kills may each wait for a grace period.
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        loop=asyncio.get_running_loop(),
+    )
+
+
+def check_url(url: str, parameter: str = "url") -> str:
+    """Return a base URL without a slash at its end.
+
+    Raises:
+        InvalidArgument: If it is no http(s) URL, or carries a user, a query or a fragment.
+    """
+    rule = "http://HOST:PORT or https://HOST, without a user, a query or a fragment"
+    if not isinstance(url, str):
+        raise InvalidArgument(parameter, repr(url), rule)
+    try:
+        parts = urlsplit(url)
+        # Reading the port checks it.
+        odd = parts.username or parts.query or parts.fragment or (parts.port == 0)
+    except ValueError as error:
+        raise InvalidArgument(parameter, repr(url), rule) from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or odd:
+        shown = repr(url) if not parts.username else "(not shown: it carries a user)"
+        raise InvalidArgument(parameter, shown, rule)
+    return url.rstrip("/")
+
+
+async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return the body of an answer.
+
+    Raises:
+        RemoteProtocolError: If it has more than *limit* bytes.
+    """
+    body = bytearray()
+    while piece := await response.content.readany():
+        body += piece
+        if len(body) > limit:
+            raise RemoteProtocolError(f"an answer of more than {limit} bytes")
+    return bytes(body)
 
 
 @contextmanager
