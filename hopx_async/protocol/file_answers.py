@@ -43,7 +43,7 @@ __all__ = [
 
 FileKind: TypeAlias = Literal["created", "modified", "deleted", "renamed", "missed"]
 _SHOWN = 200
-_CATCH_ALL = {"agent", "status", "version"}
+_CATCH_ALL = {"status", "version", "message"}
 _NOT_FOUND = {"FILE_NOT_FOUND", "DIRECTORY_NOT_FOUND"}
 _NOT_ALLOWED = {"PATH_NOT_ALLOWED", "PERMISSION_DENIED", "FORBIDDEN"}
 
@@ -87,7 +87,9 @@ class FileEvent:
 
 def is_catch_all(value: object) -> bool:
     """Whether an answer is that of HopX's agent to a path that it does not know."""
-    return isinstance(value, Mapping) and value.keys() >= _CATCH_ALL and "message" in value
+    if not isinstance(value, Mapping) or not isinstance(value.get("agent"), str):
+        return False
+    return value.get("message") == "success" or value.keys() >= _CATCH_ALL
 
 
 def listing(body: bytes) -> tuple[list[FileInfo], str | None]:
@@ -173,7 +175,12 @@ def change(text: str | bytes, now: float) -> FileEvent | str | None:
 
 
 def refusal(
-    status: int, body: bytes, *, path: str | None = None, retry_after: str | None = None
+    status: int,
+    body: bytes,
+    *,
+    path: str | None = None,
+    retry_after: str | None = None,
+    request_id: str | None = None,
 ) -> HopxError:
     """Return the error that an answer stands for.
 
@@ -182,8 +189,9 @@ def refusal(
         body: What came with it.
         path: The path that was asked for.
         retry_after: Its header of this name, in seconds.
+        request_id: Its header ``X-Request-ID``, for bodies without one.
     """
-    told = read_envelope(body, {"Retry-After": retry_after} if retry_after else {})
+    told = read_envelope(body, {"Retry-After": retry_after or "", "X-Request-ID": request_id or ""})
     if not told.enveloped:
         shown = f"status {status}: {body[:_SHOWN].decode(errors='replace')!r}"
         told = attrs.evolve(told, message=shown)

@@ -20,7 +20,6 @@ from typing import Any
 
 import anyio
 import attrs
-import msgspec
 
 from hopx_async.errors import (
     AgentFault,
@@ -192,9 +191,7 @@ async def _is_marked(client: Client, info: SandboxInfo, mark: str) -> bool:
     try:
         access = access_to(client, info)
         try:
-            answer = await ask_agent(
-                access, "POST", "/commands/run", body=msgspec.json.encode(body)
-            )
+            answer = await ask_agent(access, "POST", "/commands/run", body)
         finally:
             await access.aclose()
     except HopxError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -19,6 +19,8 @@ from hopx_async.errors import (
     RemoteProtocolError,
     RequestTimeout,
 )
+from hopx_async.transport.bodies import Body
+from hopx_async.transport.files import PIECE_BYTES
 
 __all__ = [
     "CONNECT_SECONDS",
@@ -27,6 +29,7 @@ __all__ = [
     "check_url",
     "open_session",
     "read_body",
+    "send",
     "translated",
 ]
 
@@ -61,8 +64,8 @@ class Access(ABC):
         """Wait until one more request may be sent: here at once."""
         await anyio.lowlevel.checkpoint()
 
-    def slow_down(self, seconds: float | None) -> None:  # noqa: B027  # most have no budget
-        """Note that the far side wants to hear nothing for so long; None where it did not say."""
+    def refused(self, retry_after: float) -> None:  # noqa: B027  # whoever admits all needs none
+        """Note that the far side wants to hear nothing for so many seconds."""
 
     async def aclose(self) -> None:
         """Free what is held between requests. May be called again."""
@@ -134,6 +137,53 @@ def check_url(url: str, parameter: str = "url") -> str:
     return url.rstrip("/")
 
 
+async def send(
+    access: Access,
+    verb: str,
+    path: str,
+    query: Mapping[str, str] | Sequence[tuple[str, str]],
+    body: Body | None = None,
+) -> aiohttp.ClientResponse:
+    """Send a request once; again only after a 401, if the token could be renewed.
+
+    Cancelling it closes the connection; the far side may have got the request all the same.
+
+    Args:
+        access: The way.
+        verb: The method.
+        path: Behind the base URL.
+        query: What stands behind the path; it is escaped here.
+        body: What goes along; made anew when it is sent again.
+
+    Returns:
+        The answer; whoever asked closes it.
+    """
+    renewed = False
+    while True:
+        await access.admit()
+        headers = await access.headers()
+        # What is stored is what is wanted, not a squeezed form of it.
+        more = {"Accept-Encoding": "identity", **(body.headers if body else {})}
+        response = await access.session().request(
+            verb,
+            access.name + path,
+            params=query,
+            data=None if body is None else body.content(),
+            headers={**headers, **more},
+            allow_redirects=False,
+        )
+        if response.status != 401 or renewed:
+            return response
+        try:
+            renewed = await access.renew(headers)
+        except BaseException:
+            response.close()
+            raise
+        if not renewed:
+            return response
+        response.close()
+
+
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """Return the body of an answer.
 
@@ -141,7 +191,7 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
         RemoteProtocolError: If it has more than *limit* bytes.
     """
     body = bytearray()
-    while piece := await response.content.readany():
+    while piece := await response.content.read(PIECE_BYTES):
         body += piece
         if len(body) > limit:
             raise RemoteProtocolError(f"an answer of more than {limit} bytes")

@@ -19,9 +19,10 @@ from hopx_async.errors import (
     TransportError,
 )
 from hopx_async.protocol import cloud
-from hopx_async.protocol.rate import RateBudget
+from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER, RateBudget
 from hopx_async.protocol.token_life import TokenLife
-from hopx_async.transport.access import Access, check_url, read_body, translated
+from hopx_async.transport.access import Access, check_url, read_body, send, translated
+from hopx_async.transport.bodies import JsonBody
 from hopx_async.transport.control_plane import ControlPlane
 from hopx_async.transport.single_flight import SingleFlight
 
@@ -178,9 +179,9 @@ class CloudAccess(Access):
                 self.go_on()
         await anyio.sleep(self._budget.take(anyio.current_time()))
 
-    def slow_down(self, seconds: float | None) -> None:
-        """Send nothing for so long, a second if nobody said for how long."""
-        self._budget.refused(anyio.current_time(), 1.0 if seconds is None else seconds)
+    def refused(self, retry_after: float) -> None:
+        """Send nothing for so many seconds."""
+        self._budget.refused(anyio.current_time(), retry_after)
 
     def pace(self, budget: RateBudget) -> None:
         """Send no more than *budget* has, from now on."""
@@ -209,37 +210,26 @@ class CloudAccess(Access):
             await close()
 
 
-async def ask_agent(
-    access: Access, verb: str, path: str, *, body: bytes | None = None
-) -> dict[str, Any]:
-    """Return the object with which an agent answers one plain request; it is sent once.
+async def ask_agent(access: Access, verb: str, path: str, body: object = None) -> dict[str, Any]:
+    """Return the object with which an agent answers one plain request, sent once; see `send`.
 
-    Again only after a 401, if the token could be renewed: then it was not carried out.
+    Args:
+        access: The way there.
+        verb: HTTP's method.
+        path: From the agent's base URL on.
+        body: What goes with it as JSON, None for nothing.
 
     Raises:
         ApiError: If the answer is no.
-        ConnectError: If it was not carried out, or something on the way has nobody there yet.
+        ConnectError: If what answers says that nobody is there yet.
         TransportError: If nobody answered.
         RemoteProtocolError: If the answer is no object.
     """
-    renewed = False
-    kind = {} if body is None else {"Content-Type": "application/json"}
-    while True:
-        await access.admit()
-        with translated(access.name, f"{verb} {path}", _ANSWER_SECONDS):
-            headers = await access.headers()
-            async with access.session().request(
-                verb,
-                access.name + path,
-                data=body,
-                headers={**headers, **kind},
-                allow_redirects=False,
-            ) as response:
-                answer = await read_body(response, _MAX_ANSWER)
-        if response.status == 401 and not renewed and await access.renew(headers):
-            renewed = True
-            continue
-        return _judged(access, response, answer)
+    with translated(access.name, f"{verb} {path}", _ANSWER_SECONDS):
+        content = None if body is None else JsonBody(body)
+        async with await send(access, verb, path, (), content) as response:
+            answer = await read_body(response, _MAX_ANSWER)
+    return _judged(access, response, answer)
 
 
 def _judged(access: Access, response: aiohttp.ClientResponse, answer: bytes) -> dict[str, Any]:
@@ -249,7 +239,7 @@ def _judged(access: Access, response: aiohttp.ClientResponse, answer: bytes) -> 
         raise RemoteProtocolError(f"{access.name} answered with a redirect")
     error: ApiError = cloud.refusal(response.status, answer, response.headers)
     if isinstance(error, RateLimited):
-        access.slow_down(error.retry_after)
+        access.refused(error.retry_after or DEFAULT_RETRY_AFTER)
     elif response.status in _NOT_YET:
         raise ConnectError(f"{access.name} is not ready: {error}") from error
     raise error

@@ -23,7 +23,7 @@ from hopx_async.errors import (
 )
 from hopx_async.protocol import cloud
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
-from hopx_async.protocol.rate import RateBudget
+from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER, RateBudget
 from hopx_async.transport.access import check_url, open_session, read_body, translated
 from hopx_async.transport.patience import Patience
 
@@ -183,5 +183,5 @@ class ControlPlane:
             raise RemoteProtocolError(f"{self.name} answered {verb} {path} with a redirect")
         error = cloud.refusal(response.status, body, response.headers)
         if isinstance(error, RateLimited):
-            self._budget.refused(now, 1.0 if error.retry_after is None else error.retry_after)
+            self._budget.refused(now, error.retry_after or DEFAULT_RETRY_AFTER)
         raise error

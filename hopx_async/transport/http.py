@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,8 +14,9 @@ from hopx_async.errors import (
     RemoteProtocolError,
 )
 from hopx_async.protocol import poll, wire
-from hopx_async.transport.access import Access, translated
+from hopx_async.transport.access import Access, read_body, send, translated
 from hopx_async.transport.base import Channel, Transport
+from hopx_async.transport.bodies import RawBody
 from hopx_async.transport.files import FileStore
 from hopx_async.transport.http_files import HttpFiles
 from hopx_async.transport.poll import Poster, open_poll
@@ -30,7 +29,6 @@ CALL_SECONDS = 60.0
 #: Seconds in which a post is answered, beyond those that it hangs.
 POST_SECONDS = 15.0
 _MAX_ANSWER = 64 * 1024 * 1024
-_PLAIN_BYTES = 1024 * 1024
 _ENV_VERBS = {"env_get": "GET", "env_set": "PUT", "env_update": "PATCH"}
 _JSON, _BYTES = "application/json", "application/octet-stream"
 
@@ -116,49 +114,17 @@ class HttpTransport(Transport, Poster):
         query: list[tuple[str, str]] | None = None,
         kind: str = _JSON,
     ) -> tuple[int, bytes]:
-        """Return status and body of the answer; asked again if a refused token was renewed."""
-        kinds = {"Content-Type": kind} if data is not None else {}
-        renewed = False
-        while True:
-            await self._access.admit()
-            headers = await self._access.headers()
-            status, body = await self._exchange_once(verb, path, data, query, {**headers, **kinds})
-            if status != 401 or renewed or not await self._access.renew(headers):
-                return status, body
-            renewed = True
-
-    async def _exchange_once(
-        self,
-        verb: str,
-        path: str,
-        data: bytes | None,
-        query: list[tuple[str, str]] | None,
-        headers: Mapping[str, str],
-    ) -> tuple[int, bytes]:
-        """Return status and body of the answer, a byte more than `_MAX_ANSWER` at most."""
-        # Plain bytes of this size make aiohttp warn.
-        content = io.BytesIO(data) if data is not None and len(data) > _PLAIN_BYTES else data
-        async with self._access.session().request(
-            verb,
-            self.name + path,
-            data=content,
-            params=query,
-            headers=headers,
-            allow_redirects=False,
-        ) as answer:
-            body = await answer.content.read(_MAX_ANSWER + 1)
-            chunks = [body]
-            while body and sum(map(len, chunks)) <= _MAX_ANSWER:
-                body = await answer.content.read(_MAX_ANSWER)
-                chunks.append(body)
-        return answer.status, b"".join(chunks)
+        """Return status and body of an answer; one that is too long is none of ours."""
+        body = None if data is None else RawBody(data, kind)
+        async with await send(self._access, verb, path, query or (), body) as answer:
+            return answer.status, await read_body(answer, _MAX_ANSWER)
 
     def _result(self, status: int, body: bytes, *, polled: bool = False) -> Any:
         try:
             value = msgspec.json.decode(body)
         except msgspec.DecodeError:
             value = None
-        if status < 400 and value is not None and len(body) <= _MAX_ANSWER:
+        if status < 400 and value is not None:
             return value
         error = value.get("error") if isinstance(value, dict) else None
         if isinstance(error, dict):

@@ -21,7 +21,8 @@ from hopx_async.errors import (
 )
 from hopx_async.protocol import file_answers
 from hopx_async.protocol.file_answers import FileInfo
-from hopx_async.transport.access import Access, read_body, translated
+from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER
+from hopx_async.transport.access import Access, read_body, send, translated
 from hopx_async.transport.bodies import Body, JsonBody, MultipartBody
 from hopx_async.transport.files import PIECE_BYTES, Changes, Download, FileStore
 from hopx_async.transport.socket_changes import SocketChanges
@@ -147,28 +148,7 @@ class HttpFiles(FileStore):
     async def _send(
         self, verb: str, route: str, query: Mapping[str, str], body: Body | None = None
     ) -> aiohttp.ClientResponse:
-        """Send a request, again after a 401 if the token could be renewed."""
-        renewed = False
-        while True:
-            await self._access.admit()
-            headers = await self._access.headers()
-            response = await self._access.session().request(
-                verb,
-                f"{self._access.name}/files/{route}",
-                params=query,
-                data=None if body is None else body.content(),
-                # What is stored is what is wanted, not a squeezed form of it.
-                headers={
-                    **headers,
-                    "Accept-Encoding": "identity",
-                    **(body.headers if body else {}),
-                },
-                allow_redirects=False,
-            )
-            if response.status != 401 or renewed or not await self._access.renew(headers):
-                return response
-            renewed = True
-            response.close()
+        return await send(self._access, verb, f"/files/{route}", query, body)
 
     async def _check(self, response: aiohttp.ClientResponse, path: str) -> None:
         if response.status == 200:
@@ -176,9 +156,12 @@ class HttpFiles(FileStore):
         body = await read_body(response, MAX_ANSWER_BYTES)
         if response.status >= 400:
             after = response.headers.get("Retry-After")
-            error = file_answers.refusal(response.status, body, path=path, retry_after=after)
+            request = response.headers.get("X-Request-ID")
+            error = file_answers.refusal(
+                response.status, body, path=path, retry_after=after, request_id=request
+            )
             if isinstance(error, RateLimited):
-                self._access.slow_down(error.retry_after)
+                self._access.refused(error.retry_after or DEFAULT_RETRY_AFTER)
             raise error
         shown = body[:80].decode(errors="replace")
         raise RemoteProtocolError(f"{self._access.name} answered {response.status} with {shown!r}")

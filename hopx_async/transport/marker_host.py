@@ -22,7 +22,7 @@ from hopx_async.errors import (
 from hopx_async.protocol import records
 from hopx_async.protocol.backoff import Backoff
 from hopx_async.protocol.marker_answers import Line, read_answer
-from hopx_async.protocol.rate import RateBudget
+from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER, RateBudget
 from hopx_async.transport.shell import Shell, ShellAnswer
 
 __all__ = ["PATIENCE", "REQUEST_SECONDS", "MarkerHost", "program"]
@@ -105,7 +105,7 @@ class MarkerHost:
             try:
                 return await self._ask_once(operation, arguments, env, seconds)
             except RateLimited as error:
-                self._budget.refused(anyio.current_time(), error.retry_after or 1.0)
+                self._budget.refused(anyio.current_time(), error.retry_after or DEFAULT_RETRY_AFTER)
                 reason: HopxError = error
             except (TransportError, AgentFault, RemoteProtocolError) as error:
                 if "executable file not found" in str(error):

@@ -20,6 +20,7 @@ from hopx_async.protocol.markers import tick_arguments
 from hopx_async.protocol.peer import Peer
 from hopx_async.protocol.rate import Pace, RateBudget
 from hopx_async.transport.base import Channel, Transport
+from hopx_async.transport.files import FileStore
 from hopx_async.transport.marker_calls import MarkerCalls
 from hopx_async.transport.marker_host import MarkerHost
 from hopx_async.transport.shell import Shell
@@ -35,6 +36,7 @@ class MarkerTransport(Transport):
         sandbox_id: The sandbox; also the key of what tells two specs apart.
         root: Directory of the markers there.
         workspace: Where a relative working directory begins there.
+        files: Its files, None for none; closed with the transport.
         budget: What the polls and calls may take, None for a budget of its own.
 
     Attributes:
@@ -48,9 +50,11 @@ class MarkerTransport(Transport):
         *,
         root: str = "/tmp/.hopx_async",  # noqa: S108  # made with 0700, and checked to be ours
         workspace: str = "/workspace",
+        files: FileStore | None = None,
         budget: RateBudget | None = None,
     ) -> None:
         self.name = shell.name
+        self._files = files
         self._host = MarkerHost(shell, root, budget or RateBudget())
         self._logs = MarkerLogs()
         self._calls = MarkerCalls(self._host, self._logs, sandbox_id, workspace, self._changed)
@@ -74,8 +78,14 @@ class MarkerTransport(Transport):
             self._ticker = asyncio.create_task(self._tick(), name=f"hopx polls of {self.name}")
         return channel
 
+    def files(self) -> FileStore:
+        """Return the sandbox's files, which need no markers."""
+        return self._files or super().files()
+
     async def aclose(self) -> None:
-        """End the polls and close the shell."""
+        """End the polls and watches, and close the shell."""
+        if self._files is not None:
+            await self._files.aclose()
         ticker, self._ticker = self._ticker, None
         if ticker is not None:
             ticker.cancel()

@@ -55,6 +55,8 @@ class Shell(ABC):
             AgentFault: If the far side failed; it may have run.
             TransportError: If nobody answered; it may have run.
             ApiError: If the far side says no; it did not run.
+            InvalidArgument: If it takes more bytes than a program can be given; nothing was sent.
+            Unsupported: If the far side runs no programs this way.
             RemoteProtocolError: If what answered is no answer.
         """
 
