@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hopx_async.errors import ClosedError
 
@@ -36,9 +36,9 @@ class SingleFlight(Generic[T]):
         """
         if self._closed:
             raise ClosedError("it has been closed")
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-            self._task.add_done_callback(self._forget)
+            self._task.add_done_callback(_retrieved)
         task = self._task
         # Not awaited itself: that would cancel it with the first who gives up.
         await asyncio.wait([task])
@@ -57,7 +57,7 @@ class SingleFlight(Generic[T]):
     async def _run(self) -> T:
         return await self._errand()
 
-    def _forget(self, task: asyncio.Task[T]) -> None:
-        self._task = None
-        if not task.cancelled():
-            task.exception()  # whoever waited has it, and maybe nobody did
+
+def _retrieved(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # whoever waited has it, and maybe nobody did
