@@ -156,10 +156,10 @@ class Client:
     async def kill_sandbox(self, sandbox_id: str) -> None:
         """Delete a sandbox with everything in it, without opening it.
 
-        Sent again while nobody answers: cancelled, it may or may not have happened.
+        Sent again while nobody answers. Cancelled, it may or may not have happened.
 
         Raises:
-            SandboxNotFound: If there is none.
+            SandboxNotFound: If there is none, or none any more: an answer may have been lost.
             InvalidArgument: If *sandbox_id* can be none.
         """
         await _of_sandbox(self._plane.ask("DELETE", self._path(sandbox_id)))

@@ -16,7 +16,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import attrs
@@ -37,9 +37,17 @@ from hopx_async.protocol.cloud import SandboxInfo
 from hopx_async.protocol.rate import Pace
 from hopx_async.providers.cloud import Client
 from hopx_async.providers.reaching import access_to
-from hopx_async.transport.cloud_access import ask_agent
+from hopx_async.transport.cloud_access import TokenBox, ask_agent
 
-__all__ = ["CREATE_SECONDS", "CREATE_VARIABLE", "SEARCH_SECONDS", "UNDO_SECONDS", "Wish", "created"]
+__all__ = [
+    "CREATE_SECONDS",
+    "CREATE_VARIABLE",
+    "SEARCH_SECONDS",
+    "UNDO_SECONDS",
+    "Made",
+    "Wish",
+    "created",
+]
 
 #: Seconds in which a create is answered.
 CREATE_SECONDS = 120.0
@@ -86,8 +94,15 @@ class Wish:
         return all(alike)
 
 
-async def created(client: Client, wish: Wish) -> SandboxInfo:
-    """Create a sandbox; its token, if one came with it, is in the client.
+class Made(NamedTuple):
+    """A sandbox that was created, and the box with its token, kept as long as this is."""
+
+    info: SandboxInfo
+    box: TokenBox
+
+
+async def created(client: Client, wish: Wish) -> Made:
+    """Create a sandbox; if a token came with it, that is in its box.
 
     Cancelled, what it has created is deleted again; where that cannot be learned in time, the
     log says so.
@@ -107,13 +122,13 @@ async def created(client: Client, wish: Wish) -> SandboxInfo:
         raise
 
 
-async def _undo(client: Client, call: asyncio.Future[SandboxInfo]) -> None:
+async def _undo(client: Client, call: asyncio.Future[Made]) -> None:
     with anyio.CancelScope(shield=True):
         try:
             with anyio.fail_after(UNDO_SECONDS):
                 await asyncio.wait([call])
                 with contextlib.suppress(SandboxNotFound):
-                    await client.kill_sandbox(call.result().sandbox_id)
+                    await client.kill_sandbox(call.result().info.sandbox_id)
         except (CreateUncertain, TransportError, TimeoutError) as error:
             _log.warning(
                 "a create was cancelled, and whether it has left a sandbox is not known (%s): "
@@ -127,7 +142,7 @@ async def _undo(client: Client, call: asyncio.Future[SandboxInfo]) -> None:
             await asyncio.gather(call, return_exceptions=True)
 
 
-async def _create(client: Client, wish: Wish) -> SandboxInfo:
+async def _create(client: Client, wish: Wish) -> Made:
     mark = secrets.token_urlsafe(16)
     body = {**wish.body, "env_vars": {**wish.env_vars, CREATE_VARIABLE: mark}}
     began = time.time()
@@ -141,11 +156,11 @@ async def _create(client: Client, wish: Wish) -> SandboxInfo:
     except NotFoundError as error:
         raise await _without_template(client, wish, error) from error
     except (AgentFault, TransportError, RemoteProtocolError) as error:
-        info = await _search(client, wish, mark, began, error)
-    else:
-        client._tokens.of(info.sandbox_id).put(answer)
+        answer, info = {}, await _search(client, wish, mark, began, error)
     client._known.append(info.sandbox_id)
-    return info
+    box = client._tokens.of(info.sandbox_id)
+    box.put(answer)
+    return Made(info, box)
 
 
 async def _search(

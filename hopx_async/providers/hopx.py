@@ -27,7 +27,7 @@ from hopx_async.providers.reaching import access_to
 from hopx_async.providers.remote import check_seconds, open_agent
 from hopx_async.sandbox import Sandbox
 from hopx_async.secret import plain_env
-from hopx_async.transport.cloud_access import CloudAccess, ask_agent
+from hopx_async.transport.cloud_access import CloudAccess, TokenBox, ask_agent
 from hopx_async.transport.patience import Patience
 
 __all__ = ["KILL_SECONDS", "CloudLease", "open_created", "open_known", "our_client", "wish_of"]
@@ -113,12 +113,12 @@ async def open_created(
         HopxError: As for ``Sandbox.create``.
     """
     try:
-        info = await created(client, wish)
+        info, box = await created(client, wish)
     except BaseException:
         if own:
             await client.aclose()
         raise
-    lease = CloudLease(client, info.sandbox_id, detached=detached, own=own)
+    lease = CloudLease(client, info.sandbox_id, box, detached=detached, own=own)
     try:
         if info.status != "running" or not info.public_host:
             info = await _running(client, info.sandbox_id)
@@ -138,7 +138,8 @@ async def open_known(
     """
     try:
         info = await _running(client, sandbox_id)
-        lease = CloudLease(client, sandbox_id, detached=True, own=own)
+        box = client._tokens.of(sandbox_id)
+        lease = CloudLease(client, sandbox_id, box, detached=True, own=own)
         sandbox = await _open(client, info, lease, give_up_after)
     except BaseException:
         if own:
@@ -172,8 +173,6 @@ async def _open(
 ) -> Sandbox:
     access = access_to(client, info)
     lease.access, lease.public_host = access, info.public_host
-    if lease.own:
-        access.closers.append(client.aclose)
     patience = Patience(access.name, give_up_after)
     facts = await patience.call(
         lambda: ask_agent(access, "GET", "/info"), client._plane.check, polite=True
@@ -186,6 +185,8 @@ async def _open(
         raise RemoteProtocolError(
             f"{access.name} is the agent of {sandbox.sandbox_id}, not of {info.sandbox_id}"
         )
+    if lease.own:
+        access.closers.append(client.aclose)  # not before: what fails still needs it
     return sandbox
 
 
@@ -195,6 +196,7 @@ class CloudLease:
     Args:
         client: The way to the control plane.
         sandbox_id: The sandbox.
+        box: Its token.
         detached: Whether it goes on when it is closed.
         own: Whether the client is closed with it.
 
@@ -203,9 +205,12 @@ class CloudLease:
         public_host: That agent's URL.
     """
 
-    def __init__(self, client: Client, sandbox_id: str, *, detached: bool, own: bool) -> None:
+    def __init__(
+        self, client: Client, sandbox_id: str, box: TokenBox, *, detached: bool, own: bool
+    ) -> None:
         self._client = client
         self._sandbox_id = sandbox_id
+        self._box = box
         self._detached = detached
         self._gone = False
         self.own = own
@@ -239,6 +244,7 @@ class CloudLease:
                     seconds=KILL_SECONDS,
                 ) from None
         self._gone = True
+        self._box.clear()
 
     async def abandon(self) -> None:
         """Delete what a door that failed has created; say so in the log where that fails, too."""
