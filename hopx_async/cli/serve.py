@@ -16,7 +16,10 @@ __all__ = ["AGENTS", "run_server"]
 #: The agents that a server can give to its sandboxes.
 AGENTS: dict[str, str] = {
     "ours": "commands that can be followed and killed",
+    "stock": "an emulation of HopX's own agent with its flaws, for tests",
 }
+#: The program of each that is not our own.
+_PROGRAMS = {"stock": ("hopx_async.testing.stock",)}
 _NEEDED = ("jwt", "psutil", "watchfiles")
 
 
@@ -46,9 +49,10 @@ async def run_server(
         raise InvalidArgument("--agent", repr(agent), f"one of {', '.join(sorted(AGENTS))}")
     from hopx_async.control.server import serve
     from hopx_async.providers.machines import AgentMachines
+    from hopx_async.providers.root_process import OURS
 
     def machines(address: str, detached: bool) -> Machines:
-        return AgentMachines(address, detached=detached)
+        return AgentMachines(address, detached=detached, program=_PROGRAMS.get(agent, OURS))
 
     def ready(facts: dict[str, Any]) -> None:
         if announce:

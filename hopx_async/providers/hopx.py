@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
@@ -25,6 +25,7 @@ from hopx_async.providers.cloud import Client
 from hopx_async.providers.creating import CREATE_VARIABLE, Wish, created
 from hopx_async.providers.reaching import access_to
 from hopx_async.providers.remote import check_seconds, open_agent
+from hopx_async.providers.stock import open_stock
 from hopx_async.sandbox import Sandbox
 from hopx_async.secret import plain_env
 from hopx_async.transport.cloud_access import CloudAccess, TokenBox, ask_agent
@@ -122,7 +123,7 @@ async def open_created(
     try:
         if info.status != "running" or not info.public_host:
             info = await _running(client, info.sandbox_id)
-        return await _open(client, info, lease, give_up_after)
+        return await _open(client, info, lease, give_up_after, wish.env_vars)
     except BaseException:
         await lease.abandon()
         raise
@@ -170,6 +171,7 @@ async def _open(
     info: SandboxInfo,
     lease: CloudLease,
     give_up_after: float,
+    env_vars: Mapping[str, str] | None = None,
 ) -> Sandbox:
     access = access_to(client, info)
     lease.access, lease.public_host = access, info.public_host
@@ -177,9 +179,18 @@ async def _open(
     facts = await patience.call(
         lambda: ask_agent(access, "GET", "/info"), client._plane.check, polite=True
     )
-    if not cloud.is_ours(facts):
-        raise RemoteProtocolError(f"{access.name} is a stock agent")
-    sandbox = await open_agent(access, lease, give_up_after=give_up_after)
+    if cloud.is_ours(facts):
+        sandbox = await open_agent(access, lease, give_up_after=give_up_after)
+    else:
+        sandbox = await open_stock(
+            access, info.sandbox_id, lease, facts, give_up_after=give_up_after
+        )
+        if env_vars:
+            try:
+                await _tell_variables(access, env_vars, patience, client._plane.check)
+            except BaseException:
+                await sandbox.aclose()
+                raise
     if sandbox.sandbox_id != info.sandbox_id:
         await sandbox.aclose()
         raise RemoteProtocolError(
@@ -188,6 +199,17 @@ async def _open(
     if lease.own:
         access.closers.append(client.aclose)  # not before: what fails still needs it
     return sandbox
+
+
+async def _tell_variables(
+    access: CloudAccess,
+    env_vars: Mapping[str, str],
+    patience: Patience,
+    check: Callable[[], None],
+) -> None:
+    """Give a stock agent its variables: the service does not push them there itself."""
+    body = {"env_vars": dict(env_vars), "merge": True}
+    await patience.call(lambda: ask_agent(access, "PATCH", "/env", body), check, polite=True)
 
 
 class CloudLease:

@@ -19,6 +19,7 @@ from hopx_async.errors import (
     RemoteProtocolError,
     RequestTimeout,
 )
+from hopx_async.protocol.rate import RateBudget
 from hopx_async.transport.bodies import Body
 from hopx_async.transport.files import PIECE_BYTES
 
@@ -42,6 +43,8 @@ class Access(ABC):
 
     #: Its base URL, without a slash at its end; no secrets in it.
     name: str
+    #: When requests may be sent, for all who send there together; None where nobody counts them.
+    budget: RateBudget | None = None
 
     @abstractmethod
     def session(self) -> aiohttp.ClientSession:
@@ -61,11 +64,14 @@ class Access(ABC):
         return False
 
     async def admit(self) -> None:
-        """Wait until one more request may be sent: here at once."""
-        await anyio.lowlevel.checkpoint()
+        """Wait until one more request may be sent. Cancelled, its turn has gone by."""
+        budget = self.budget
+        await anyio.sleep(0.0 if budget is None else budget.take(anyio.current_time()))
 
-    def refused(self, retry_after: float) -> None:  # noqa: B027  # whoever admits all needs none
+    def refused(self, retry_after: float) -> None:
         """Note that the far side wants to hear nothing for so many seconds."""
+        if self.budget is not None:
+            self.budget.refused(anyio.current_time(), retry_after)
 
     async def aclose(self) -> None:
         """Free what is held between requests. May be called again."""

@@ -19,7 +19,7 @@ from hopx_async.errors import (
     TransportError,
 )
 from hopx_async.protocol import cloud
-from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER, RateBudget
+from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER
 from hopx_async.protocol.token_life import TokenLife
 from hopx_async.transport.access import Access, check_url, read_body, send, translated
 from hopx_async.transport.bodies import JsonBody
@@ -35,8 +35,6 @@ _ANSWER_SECONDS = 30.0
 _MAX_ANSWER = 1024 * 1024
 # Said by what stands before an agent, or by one that starts.
 _NOT_YET = frozenset({408, 425, 502, 503, 504})
-# Not paced, but a 429 is still obeyed.
-_UNPACED = 10_000
 
 
 class TokenBox:
@@ -149,7 +147,6 @@ class CloudAccess(Access):
             raise RemoteProtocolError(f"no address of an agent: {public_host!r:.160}") from error
         self._plane = plane
         self._box = box
-        self._budget = RateBudget(per_second=_UNPACED, burst=_UNPACED)
         self._running: anyio.Event | None = None
         self._look = SingleFlight(is_running)
         #: What is closed with it.
@@ -177,15 +174,7 @@ class CloudAccess(Access):
                 await running.wait()
             if self._running is running and await self._look.join():
                 self.go_on()
-        await anyio.sleep(self._budget.take(anyio.current_time()))
-
-    def refused(self, retry_after: float) -> None:
-        """Send nothing for so many seconds."""
-        self._budget.refused(anyio.current_time(), retry_after)
-
-    def pace(self, budget: RateBudget) -> None:
-        """Send no more than *budget* has, from now on."""
-        self._budget = budget
+        await super().admit()
 
     def hold(self) -> None:
         """Send nothing until `go_on`: the sandbox is paused."""

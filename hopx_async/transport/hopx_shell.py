@@ -17,6 +17,7 @@ __all__ = ["ANSWER_SECONDS", "MAX_ANSWER_BYTES", "HopxShell"]
 ANSWER_SECONDS = 30.0
 #: Bytes of an answer; a longer one is an error, and is not held.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_ANY_DIRECTORY = "/tmp"  # noqa: S108  # it is always there; nothing is made in it
 
 
 class HopxShell(Shell):
@@ -25,23 +26,28 @@ class HopxShell(Shell):
     What a program prints is exact where it is UTF-8; the far side replaces what is not.
 
     Args:
-        access: The way to the agent. It belongs to whoever made it, and is not closed here.
-        workdir: Where programs run: always said, for defaults differ.
+        access: The way to the agent; closed with the shell.
     """
 
-    def __init__(self, access: Access, *, workdir: str = "/tmp") -> None:  # noqa: S108  # always there
+    def __init__(self, access: Access) -> None:
         self.name = access.name
         self._access = access
-        self._workdir = workdir
 
     async def run(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, seconds: float
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        seconds: float,
+        workdir: str | None = None,
     ) -> ShellAnswer:
         """Run a program and return what it printed. It is sent once, and again only after a 401.
 
         Cancelling it closes its connection; the program may run all the same.
         """
-        body = JsonBody(run_request(argv, env or {}, seconds=seconds, workdir=self._workdir))
+        # Always said, for far sides have other ideas of where a program runs if nobody says.
+        where = workdir or _ANY_DIRECTORY
+        body = JsonBody(run_request(argv, env or {}, seconds=seconds, workdir=where))
         with translated(self.name, f"POST {RUN_PATH}", seconds + ANSWER_SECONDS):
             response = await send(self._access, "POST", RUN_PATH, {}, body)
             async with response:
@@ -60,4 +66,5 @@ class HopxShell(Shell):
         return ShellAnswer(*ran)
 
     async def aclose(self) -> None:
-        """Do nothing: nothing is held between calls."""
+        """Close the access."""
+        await self._access.aclose()

@@ -16,7 +16,7 @@ import anyio
 from hopx_async.errors import ConnectionLost, HopxError, TransportError
 from hopx_async.protocol import wire
 from hopx_async.protocol.marker_logs import ROOM, MarkerLogs
-from hopx_async.protocol.markers import tick_arguments
+from hopx_async.protocol.markers import marker_root, tick_arguments
 from hopx_async.protocol.peer import Peer
 from hopx_async.protocol.rate import Pace, RateBudget
 from hopx_async.transport.base import Channel, Transport
@@ -34,10 +34,10 @@ class MarkerTransport(Transport):
     Args:
         shell: Runs programs there; closed with the transport.
         sandbox_id: The sandbox; also the key of what tells two specs apart.
-        root: Directory of the markers there.
+        root: Directory of the markers there, None for `marker_root`.
         workspace: Where a relative working directory begins there.
         files: Its files, None for none; closed with the transport.
-        budget: What the polls and calls may take, None for a budget of its own.
+        budget: What polls and calls may take, None where the shell waits for its turn itself.
 
     Attributes:
         polls_made: How many polls were made so far.
@@ -48,14 +48,15 @@ class MarkerTransport(Transport):
         shell: Shell,
         sandbox_id: str,
         *,
-        root: str = "/tmp/.hopx_async",  # noqa: S108  # made with 0700, and checked to be ours
+        root: str | None = None,
         workspace: str = "/workspace",
         files: FileStore | None = None,
         budget: RateBudget | None = None,
     ) -> None:
         self.name = shell.name
         self._files = files
-        self._host = MarkerHost(shell, root, budget or RateBudget())
+        root = root or marker_root(sandbox_id)
+        self._host = MarkerHost(shell, root, budget)
         self._logs = MarkerLogs()
         self._calls = MarkerCalls(self._host, self._logs, sandbox_id, workspace, self._changed)
         self._sandbox_id = sandbox_id

@@ -183,6 +183,27 @@ async def test_many_sandboxes_at_once(server: LocalServer) -> None:
         assert [info async for info in client.list_sandboxes()] == []
 
 
+async def test_a_stock_agent_is_opened_as_what_it_is() -> None:
+    """Its /info does not say that it is ours: commands are kept by markers, and all else works."""
+    with local_server("--agent", "stock") as server:
+        async with client_of(server) as client:
+            async with hopx.Sandbox.create(
+                "base", env_vars={"WHO": "you"}, client=client
+            ) as sandbox:
+                assert sandbox.capabilities.agent == "stock"
+                job = await sandbox.commands.start("echo hello, $WHO; exit 3", timeout=60)
+                assert [line.text async for line in job.lines()] == ["hello, you"]
+                assert (await job.wait()).exit_code == 3
+                left = await sandbox.commands.start("sleep 300")
+                async with hopx.Sandbox.connect(sandbox.sandbox_id, client=client) as again:
+                    found = await again.commands.get(left.ref)
+                    assert (await found.kill(grace=0)).reason == "killed"
+                await sandbox.pause()
+                await sandbox.resume()
+                assert (await sandbox.commands.run("echo 1")).stdout == "1\n"
+            assert [one async for one in client.list_sandboxes()] == []
+
+
 def test_the_same_without_async(monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocking doors do the same: create, list, pause, resume, connect, delete."""
     with local_server() as server:

@@ -207,7 +207,7 @@ async def test_a_budget_is_shared_by_all_requests() -> None:
     """What is paced, is paced for all; a 429 closes it for all."""
     async with way() as there:
         await there.ask()
-        there.access.pace(RateBudget(per_second=10, burst=2))
+        there.access.budget = RateBudget(per_second=10, burst=2)
         now = anyio.current_time()
         await asyncio.gather(*(there.ask() for _ in range(5)))
         assert anyio.current_time() - now >= 0.29
