@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from hopx_async.providers.cloud import Client
     from hopx_async.providers.local import local
     from hopx_async.providers.remote import remote
+    from hopx_async.providers.through import through
     from hopx_async.readiness import OutputMatch
     from hopx_async.sandbox import Sandbox
     from hopx_async.secret import Secret
@@ -196,6 +197,7 @@ __all__ = [
     "merge",
     "pool",
     "remote",
+    "through",
     "wait_any",
 ]  # fmt: skip
 
@@ -205,7 +207,7 @@ _HOMES = (
     "readiness", "handle", "grouping", "mapping", "commands", "environment",
     "protocol.file_answers", "watching", "files",
     "protocol.cloud", "sandbox", "listing", "providers.remote", "providers.cloud",
-    "providers.local", "gathering", "pooling", "spreading",
+    "providers.through", "providers.local", "gathering", "pooling", "spreading",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -278,6 +278,9 @@ def serve(
     max_sandboxes: Annotated[
         int, typer.Option(metavar="N", help="How many there may be at a time.")
     ] = 64,
+    isolation: Annotated[
+        str, typer.Option(metavar="WAY", help="none, namespace or auto: what surrounds each.")
+    ] = "none",
     agent: Annotated[
         str, typer.Option(metavar="KIND", help=f"One of {', '.join(AGENTS)}.")
     ] = "ours",
@@ -287,7 +290,7 @@ def serve(
 ) -> None:
     """Serve HopX's own interface on this machine, for its official clients.
 
-    Commands run as this user, without isolation. SIGTERM or Ctrl-C ends all of them.
+    Commands run as this user, isolated if --isolation says so. SIGTERM or Ctrl-C ends all of them.
     """
 
     async def main() -> int:
@@ -297,6 +300,7 @@ def serve(
             state_dir=None if state_dir is None else state_dir.resolve(),
             key_file=api_key_file,
             max_sandboxes=max_sandboxes,
+            isolation=isolation,
             agent=agent,
             announce=announce,
         )

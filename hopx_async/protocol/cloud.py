@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 import attrs
 import msgspec
@@ -47,7 +46,8 @@ MAX_TIMEOUT = 10 * 365 * 24 * 3600
 Json: TypeAlias = dict[str, Any]
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _NUMBERED = re.compile(r"\d{1,5}-(?P<rest>[A-Za-z0-9-]+\..+)")
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_BASE = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-fA-F:.]+\]|[^/:\[\]@?#]+)(:\d+)?(/.*)?")
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _MOST_EXHAUSTED = 120.0
 _LOGINS = frozenset({"AUTHENTICATION_REQUIRED", "AUTHENTICATION_ERROR", "INVALID_TOKEN"})
 
@@ -282,13 +282,12 @@ def preview_url(public_host: str, port: int) -> str:
     """
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
         raise InvalidArgument("port", repr(port)[:80], "a whole number from 1 to 65535")
-    parts = urlsplit(public_host)
-    host = parts.hostname or ""
-    if match := _NUMBERED.fullmatch(host):
-        return f"{parts.scheme}://{port}-{match['rest']}/"
-    if host in _LOOPBACK:
-        name = f"[{host}]" if ":" in host else host
-        return f"http://{name}:{port}/"
+    parts = _BASE.fullmatch(public_host)
+    if parts is not None:
+        if numbered := _NUMBERED.fullmatch(parts["host"]):
+            return f"{parts['scheme']}://{port}-{numbered['rest']}/"
+        if parts["host"] in _LOOPBACK:
+            return f"http://{parts['host']}:{port}/"
     raise Unsupported(f"{public_host} does not tell where other ports of the sandbox are reached")
 
 

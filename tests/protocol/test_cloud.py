@@ -47,7 +47,12 @@ def test_a_sandbox_as_the_service_tells_it() -> None:
 @pytest.mark.parametrize("key", ["id", "sandbox_id", "sandboxId"])
 def test_an_id_alone_is_enough(key: str) -> None:
     """Only the id is needed, under any of its names; what is odd elsewhere is as if not there."""
-    odd = {"resources": [], "status": None, "public_host": 7.5, "direct_url": "http://d"}
+    odd: dict[str, Any] = {
+        "resources": [],
+        "status": None,
+        "public_host": 7.5,
+        "direct_url": "http://d",
+    }
     info = sandbox_info({key: ID, **odd})
 
     assert attrs.asdict(info)["sandbox_id"] == ID

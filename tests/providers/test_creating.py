@@ -128,11 +128,12 @@ async def test_what_is_not_proven_is_neither_taken_nor_deleted() -> None:
     async with served() as service, service.client() as client:
         service.odd[CREATE] = [drop]
         candidate = service.add()
-        for other in (
+        others: list[dict[str, Any]] = [
             {"template_name": "python", "template_id": "3"},
             {"created_at": stamp(time.time() - 3600)},
             {"timeout_seconds": 60},
-        ):
+        ]
+        for other in others:
             service.add(**other)
         with pytest.raises(CreateUncertain, match=r"list_sandboxes\(\): " + candidate) as caught:
             await created(client, WISH)
@@ -305,11 +306,15 @@ def test_what_may_have_been_made_by_a_wish() -> None:
         "sandbox_id": "a", "status": "running", "template_id": "7", "region": "eu2",
         "timeout_seconds": 60, "created_at": now,
     }  # fmt: skip
-    assert wish.may_be(SandboxInfo(**good), now)
-    assert wish.may_be(SandboxInfo(**{**good, "created_at": None, "region": ""}), now)
-    for other in (
-        {"template_id": "8"}, {"region": "us"}, {"timeout_seconds": None},
-        {"created_at": now - 3600},
-    ):  # fmt: skip
-        assert not wish.may_be(SandboxInfo(**{**good, **other}), now)
+
+    def fits(**more: Any) -> bool:
+        told: dict[str, Any] = {**good, **more}
+        return wish.may_be(SandboxInfo(**told), now)
+
+    assert fits()
+    assert fits(created_at=None, region="")
+    assert not fits(template_id="8")
+    assert not fits(region="us")
+    assert not fits(timeout_seconds=None)
+    assert not fits(created_at=now - 3600)
     assert "secret" not in repr(Wish(body={}, env_vars={"A": "secret"}))

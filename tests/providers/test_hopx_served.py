@@ -138,7 +138,7 @@ async def test_a_token_that_expires_is_renewed_for_all_ways(server: LocalServer)
             transport.connect_poll,
         ):
             expired = await spoil()
-            made = await use()
+            made: Any = await use()
             assert await box.get() != expired
             if hasattr(made, "aclose"):
                 assert await made.receive()

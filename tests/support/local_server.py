@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class LocalServer(NamedTuple):
 
 
 @contextmanager
-def local_server(*arguments: str) -> Iterator[LocalServer]:
+def local_server(*arguments: str) -> Generator[LocalServer]:
     """Serve until the block is left; all its sandboxes end with it."""
     command = [sys.executable, "-m", "hopx_async.cli", "serve", "--announce", "--port", "0"]
     with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE) as process:

@@ -33,6 +33,8 @@ KIND = "hopx.kind"
 LANGUAGE = "hopx.language"
 # With one of these a command without arguments is meant for a shell.
 _SHELL = re.compile(r"[\s|&;<>()$`\\\"'*?\[\]#~=%!{}]")
+# What a terminal has until its client says otherwise.
+_ROWS, _COLS = 24, 80
 _GO = 'd=$(mktemp -d) && printf %s "$1" >"$d/main.go" && go run "$d/main.go"; s=$?; rm -r "$d"; '
 _Body = dict[str, Any]
 
@@ -86,6 +88,22 @@ class Asks:
             raise _wrong("language", "one of " + ", ".join(sorted(self._languages)))
         language, make = self._languages[asked.lower()]
         return self._spec(body, make(code), kind=kind, timeout=timeout, language=language)
+
+    def terminal(self) -> _Body:
+        """Return the spec of a shell in a terminal; it has no time limit.
+
+        Raises:
+            Refused: If there is no shell.
+        """
+        return {
+            "process_id": new_process_id(),
+            "command": [self._program("bash", "bash", "sh")],
+            "env": {},
+            "timeout": None,
+            "name": "terminal",
+            "tags": {KIND: "terminal", LANGUAGE: "shell"},
+            "pty": [_ROWS, _COLS],
+        }
 
     def languages(self) -> list[str]:
         """Return the languages that can be run here."""
