@@ -201,8 +201,6 @@ class StockAgent:
         return guard
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in _OPEN_PATHS:
-            return await handler(request)
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         ours = bool(self._token) and hmac.compare_digest(given.encode(), self._token.encode())
         if ours and self._freeze is not None and request.path in {"/v1/pause", "/v1/resume"}:
@@ -211,6 +209,8 @@ class StockAgent:
             return json_response({"paused": self._paused})
         if self._paused:
             raise StockRefusal("SANDBOX_STOPPED", "the sandbox is paused", status=503)
+        if request.path in _OPEN_PATHS:
+            return await handler(request)
         if not ours:
             self._check(given)
         wait = self.quota.take(time.monotonic())

@@ -68,15 +68,24 @@ class MarkerHost:
         shell: Runs programs there.
         root: Directory of the markers there.
         budget: When a request may be made, None where the shell waits for its turn itself.
+        patience: Seconds in which a request is made again, None for `PATIENCE`.
 
     Attributes:
         requests: How many requests were made so far.
     """
 
-    def __init__(self, shell: Shell, root: str, budget: RateBudget | None) -> None:
+    def __init__(
+        self,
+        shell: Shell,
+        root: str,
+        budget: RateBudget | None,
+        *,
+        patience: float | None = None,
+    ) -> None:
         self._shell = shell
         self._root = root
         self._budget = budget
+        self._patience = PATIENCE if patience is None else patience
         digest = hashlib.sha256(program().encode()).hexdigest()[:16]
         self._path = f"{root}/{digest}.pl"
         self._known = False
@@ -114,7 +123,7 @@ class MarkerHost:
             ApiError: If it says no.
             RemoteProtocolError: If what answers is not the program.
         """
-        backoff = Backoff(give_up_after=PATIENCE)
+        backoff = Backoff(give_up_after=self._patience)
         while True:
             try:
                 options = {"env": env, "seconds": seconds, "workdir": workdir}

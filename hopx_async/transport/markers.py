@@ -37,6 +37,7 @@ class MarkerTransport(Transport):
         root: Directory of the markers there, None for `marker_root`.
         workspace: Where a relative working directory begins there.
         files: Its files, None for none; closed with the transport.
+        patience: Seconds in which a request that fails is made again, None for `PATIENCE`.
         budget: What polls and calls may take, None where the shell waits for its turn itself.
 
     Attributes:
@@ -51,12 +52,13 @@ class MarkerTransport(Transport):
         root: str | None = None,
         workspace: str = "/workspace",
         files: FileStore | None = None,
+        patience: float | None = None,
         budget: RateBudget | None = None,
     ) -> None:
         self.name = shell.name
         self._files = files
         root = root or marker_root(sandbox_id)
-        self._host = MarkerHost(shell, root, budget)
+        self._host = MarkerHost(shell, root, budget, patience=patience)
         self._logs = MarkerLogs()
         self._calls = MarkerCalls(self._host, self._logs, sandbox_id, workspace, self._changed)
         self._sandbox_id = sandbox_id
