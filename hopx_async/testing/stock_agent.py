@@ -55,11 +55,13 @@ class StockSettings:
         fault_rate: Share of requests, 0 to 1, answered with 500, 502 or 503: half of them
             although they were carried out.
         seed: Of the choice of those.
+        output_limit: Characters of each stream that an answer keeps, None for all of them.
     """
 
     requests_per_minute: int = REQUESTS_PER_MINUTE
     fault_rate: float = 0.0
     seed: int = 0
+    output_limit: int | None = None
 
 
 class Quota:
@@ -245,6 +247,8 @@ class StockAgent:
 
     async def _run(self, request: web.Request) -> web.Response:
         ran = await self.programs.run(await read_json(request, _MAX_BODY))
+        for stream in ("stdout", "stderr"):
+            ran[stream] = ran[stream][: self._settings.output_limit]
         return json_response({**ran, "timestamp": stamp()})
 
     async def _background(self, request: web.Request) -> web.Response:

@@ -15,7 +15,8 @@ import anyio
 
 from hopx_async.errors import ConnectionLost, HopxError, TransportError
 from hopx_async.protocol import wire
-from hopx_async.protocol.marker_logs import ROOM, MarkerLogs
+from hopx_async.protocol.marker_answers import CutAnswer
+from hopx_async.protocol.marker_logs import MarkerLogs
 from hopx_async.protocol.markers import marker_root, tick_arguments
 from hopx_async.protocol.peer import Peer
 from hopx_async.protocol.rate import Pace, RateBudget
@@ -159,9 +160,15 @@ class MarkerTransport(Transport):
         if not watched and not fetches:
             return
         self.polls_made += 1
-        arguments = tick_arguments(ROOM, watched, fetches)
+        arguments = tick_arguments(self._logs.room, watched, fetches)
         try:
             lines = await self._host.ask("tick", arguments)
+        except CutAnswer:
+            self._logs.want(fetches)
+            # The far side keeps only so much of what a program prints, and does not say how much.
+            if not self._logs.shrink():
+                raise
+            return
         except BaseException:
             self._logs.want(fetches)
             raise
