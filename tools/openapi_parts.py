@@ -140,10 +140,7 @@ class Operation:
         if self.is_open:
             refusals.discard(401)
         for status in sorted(refusals):
-            told[str(status)] = {
-                "description": HTTPStatus(status).phrase,
-                "content": {"application/json": {"schema": ref(self.error)}},
-            }
+            told[str(status)] = {"$ref": f"#/components/responses/{self.error}{status}"}
         return told
 
     def _parameters(self) -> Iterable[Schema]:
@@ -170,6 +167,13 @@ def document(
     for one in operations:
         path = re.sub(r"{(\w+):[^}]*}", r"{\1}", one.place)
         paths.setdefault(path, {})[one.method] = one.described(common)
+    refusals = {
+        f"{name}{status}": {
+            "description": HTTPStatus(int(status)).phrase,
+            "content": {"application/json": {"schema": ref(name)}},
+        }
+        for name, status in sorted(_refusals(paths))
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -179,9 +183,19 @@ def document(
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": paths,
-        "components": {"schemas": dict(schemas), "securitySchemes": dict(security)},
+        "components": {
+            "schemas": dict(schemas),
+            "responses": refusals,
+            "securitySchemes": dict(security),
+        },
         "security": [{name: []} for name in security],
     }
+
+
+def _refusals(paths: Schema) -> set[tuple[str, str]]:
+    """Return names and statuses of all errors that these paths refer to."""
+    found = re.findall(r'"#/components/responses/(\D+)(\d+)"', json.dumps(paths))
+    return {(name, status) for name, status in found}
 
 
 def printed(told: Schema) -> str:
