@@ -37,7 +37,7 @@ _ABOUT = (
 _STATUS = one_of("queued", "running", "completed", "failed", "killed")
 _SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0}
 _NAME: Schema = {"type": "string", "minLength": 1}
-_PATH: Schema = {"type": "string", "minLength": 1, "maxLength": 4096}
+_PATH: Schema = {"type": "string", "minLength": 1}
 _ENV = either(mapping(TEXT))
 _DIRECTORY = either(_PATH)
 _OFTEN = (413, 429, 507)
@@ -112,7 +112,7 @@ _SCHEMAS: dict[str, Schema] = {
     "Row": object_of(**_ROW),
     "SystemRow": object_of(**_SYSTEM_ROW),
     "Which": object_of(
-        needed=(), **dict.fromkeys(("process_id", "processId", "execution_id"), _NAME)
+        needed=(), **dict.fromkeys(("process_id", "processId", "execution_id"), either(TEXT))
     )
     | {"additionalProperties": True},
     "Killed": object_of(
@@ -281,7 +281,7 @@ _OPERATIONS = [
         "GET /files/list",
         "A page of a directory.",
         ref("Directory"),
-        query={"path": _PATH, "after": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}},
+        query={"path": TEXT, "after": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}},
         says_no=(404,),
     ),
     _file("GET /files/exists", "Whether there is something.", "Exists"),
@@ -301,7 +301,7 @@ _OPERATIONS = [
         "POST /files/upload",
         "Make a file of a multipart body.",
         ref("Done"),
-        query={"path": _PATH},
+        query={"path": TEXT},
         body=ref("Upload"),
         form=True,
         says_no=(404, 413, 507),

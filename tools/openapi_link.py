@@ -79,7 +79,7 @@ _ONE = "/v1/commands/{process_id}"
 _SET: dict[str, Any] = {"body": ref("ChangeVariables"), "says_no": (413, 507)}
 OUR_OPERATIONS = [
     _ours("GET /v1/hello", "What it is and can do, and whose.", ref("Info")),
-    _ours("GET /v1/link", "The link: a websocket of frames.", status=101, says_no=(429,)),
+    _ours("GET /v1/link", "The link: a websocket of frames.", status=101, says_no=(426, 429)),
     _ours(
         "POST /v1/link/{session}",
         "The link by long-poll; it hangs while there is nothing to say.",
@@ -104,7 +104,7 @@ OUR_OPERATIONS = [
         object_of(created=FLAG, info=ref("CommandInfo")),
         also=201,
         body=ref("Spec"),
-        says_no=(409, 413, 429, 501, 507),
+        says_no=(409, 413, 422, 429, 501, 507),
     ),
     _ours(f"GET {_ONE}", "One command.", object_of(info=ref("CommandInfo")), says_no=(404,)),
     _ours(

@@ -170,7 +170,7 @@ def document(
     refusals = {
         f"{name}{status}": {
             "description": HTTPStatus(int(status)).phrase,
-            "content": {"application/json": {"schema": ref(name)}},
+            "content": {"application/json": {"schema": _said(name, int(status), schemas)}},
         }
         for name, status in sorted(_refusals(paths))
     }
@@ -190,6 +190,13 @@ def document(
         },
         "security": [{name: []} for name in security],
     }
+
+
+def _said(name: str, status: int, schemas: Mapping[str, Schema]) -> Schema:
+    """Return the schema of an error: bytes that are no request have no route, and one form."""
+    if status == 400 and "OurError" in schemas:
+        return {"anyOf": [ref(one) for one in dict.fromkeys((name, "OurError"))]}
+    return ref(name)
 
 
 def _refusals(paths: Schema) -> set[tuple[str, str]]:

@@ -79,7 +79,11 @@ class ControlRoutes:
                 return error_answer(500, "INTERNAL_ERROR", str(error), {})
             except web.HTTPException as error:
                 word = _WORDS.get(error.status, "INVALID_REQUEST")
-                return error_answer(error.status, word, f"{error.reason}: {request.path[:200]}", {})
+                message = f"{error.reason}: {request.path[:200]}"
+                response = error_answer(error.status, word, message, {})
+                if "Allow" in error.headers:
+                    response.headers["Allow"] = error.headers["Allow"]
+                return response
             except ConnectionError:
                 raise
             except Exception as error:  # noqa: BLE001  # a bug of ours is answered, too
