@@ -104,7 +104,7 @@ OUR_OPERATIONS = [
         object_of(created=FLAG, info=ref("CommandInfo")),
         also=201,
         body=ref("Spec"),
-        says_no=(409, 413, 422, 429, 501, 507),
+        says_no=(409, 413, 422, 429, 507),
     ),
     _ours(f"GET {_ONE}", "One command.", object_of(info=ref("CommandInfo")), says_no=(404,)),
     _ours(
@@ -142,7 +142,7 @@ OUR_OPERATIONS = [
         "Give its terminal another size.",
         object_of(delivered=FLAG),
         body=object_of(rows=_SIZE, cols=_SIZE),
-        says_no=(404, 413, 501),
+        says_no=(404, 413),
     ),
     _ours(
         f"POST {_ONE}/wait-port",

@@ -22,7 +22,8 @@ from tests.support.serving import Served
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.official
+# Each runs thousands of requests.
+pytestmark = [pytest.mark.official, pytest.mark.timeout(600)]
 
 _REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 #: What is refused with 501, and what makes everything else refused.
@@ -35,7 +36,7 @@ _CHECKS = [
     "ignored_auth",
     "unsupported_method",
 ]
-_EXAMPLES, _SECONDS = 25, 110
+_EXAMPLES, _SECONDS = 25, 540
 
 
 @dataclass
