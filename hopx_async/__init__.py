@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from hopx_async.protocol.text import Line, Text
     from hopx_async.providers.local import local
     from hopx_async.providers.remote import remote
+    from hopx_async.providers.through import through
     from hopx_async.readiness import OutputMatch
     from hopx_async.sandbox import Sandbox
     from hopx_async.secret import Secret
@@ -187,6 +188,7 @@ __all__ = [
     "merge",
     "pool",
     "remote",
+    "through",
     "wait_any",
 ]  # fmt: skip
 
@@ -195,7 +197,7 @@ _HOMES = (
     "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream",
     "readiness", "handle", "grouping", "mapping", "commands", "environment",
     "protocol.file_answers", "watching", "files", "sandbox",
-    "providers.remote", "providers.local", "gathering", "pooling", "spreading",
+    "providers.remote", "providers.through", "providers.local", "gathering", "pooling", "spreading",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

@@ -91,7 +91,9 @@ class Sandbox:
         """Close it: what is not detached ends (TERM, grace, KILL), then the connection.
 
         From any task, in any order, any number of times; a call while another
-        runs waits for the same end. Bounded, and shielded from cancellation.
+        runs waits for the same end. Bounded, and shielded from cancellation: a task
+        that is cancelled while it closes, as by a second Ctrl-C, loses patience, and no
+        grace is left.
 
         Args:
             grace: Seconds between TERM and KILL, None for what the door was given. A second

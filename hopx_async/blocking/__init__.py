@@ -25,6 +25,7 @@ from hopx_async.blocking.doors import (
     opened,
     pool,
     remote,
+    through,
     wait_any,
 )
 from hopx_async.blocking.files import Files, FileWatch
@@ -69,5 +70,6 @@ __all__ = [
     "opened",
     "pool",
     "remote",
+    "through",
     "wait_any",
 ]

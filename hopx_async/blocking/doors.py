@@ -22,8 +22,19 @@ from hopx_async.errors import InvalidArgument
 from hopx_async.opening import Opening
 from hopx_async.providers import local as _local
 from hopx_async.providers import remote as _remote
+from hopx_async.providers import through as _through
 
-__all__ = ["as_completed", "group", "local", "merge", "opened", "pool", "remote", "wait_any"]
+__all__ = [
+    "as_completed",
+    "group",
+    "local",
+    "merge",
+    "opened",
+    "pool",
+    "remote",
+    "through",
+    "wait_any",
+]
 
 P = ParamSpec("P")
 W = TypeVar("W", bound=Wrapper[Any])
@@ -72,6 +83,7 @@ def _door(function: Callable[P, Opening[Any]], kind: type[W]) -> Callable[P, W]:
 
 local = _door(_local.local, Sandbox)
 remote = _door(_remote.remote, Sandbox)
+through = _door(_through.through, Sandbox)
 
 
 def pool(

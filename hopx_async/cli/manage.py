@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -20,9 +21,10 @@ from hopx_async.cli.table import Process, draw, processes_table
 from hopx_async.errors import CommandNotFound, InvalidArgument
 from hopx_async.handle import CommandHandle
 from hopx_async.model import CommandInfo, Exit, Status
-from hopx_async.protocol.cursor import parse_cursor
+from hopx_async.protocol.cursor import UNKNOWN, Position, parse_cursor, print_cursor
 from hopx_async.protocol.events import Stderr, Stdout
 from hopx_async.sandbox import Sandbox
+from hopx_async.stream import looks_back
 
 __all__ = ["find", "kill", "logs", "ps", "start", "wait"]
 
@@ -127,22 +129,44 @@ async def _print_events(handle: CommandHandle, end: int | None) -> None:
 
 
 async def _print_last(handle: CommandHandle, end: int, last: int) -> None:
-    """Print the last lines as they are now; the end of a log that grows is not waited for."""
-    lines: deque[tuple[Writer, bytes]] = deque(maxlen=last)
-    out, err = Writer(sys.stdout, ""), Writer(sys.stderr, "")
-    cutters = {
-        kind: LineCutter(lambda line, writer=writer: lines.append((writer, line)))  # type: ignore[misc]
-        for kind, writer in ((Stdout, out), (Stderr, err))
-    }
-    async for event in handle.events():
-        if isinstance(event, (Stdout, Stderr)):
-            cutters[type(event)].feed(event.data)
-        if parse_cursor(handle.process_id, event.cursor).offset >= end:
+    """Print the last lines as they are now; the end of a log that grows is not waited for.
+
+    As in `CommandHandle.lines`, from farther and farther back.
+    """
+    writers = {"stdout": Writer(sys.stdout, ""), "stderr": Writer(sys.stderr, "")}
+    for start in looks_back(end):
+        lines = await _lines_between(handle, start, end, last)
+        if len(lines) == last:
             break
+    for stream, line in lines:
+        writers[stream].feed(line + b"\n")
+
+
+async def _lines_between(
+    handle: CommandHandle, start: int, end: int, last: int
+) -> deque[tuple[str, bytes]]:
+    lines: deque[tuple[str, bytes]] = deque(maxlen=last)
+    if start >= end:
+        return lines
+    # What begins in the middle of a line is none.
+    begun = set() if start else {"stdout", "stderr"}
+
+    def emit(stream: str, line: bytes) -> None:
+        if stream in begun:
+            lines.append((stream, line))
+        begun.add(stream)
+
+    cutters = {kind.type: LineCutter(partial(emit, kind.type)) for kind in (Stdout, Stderr)}
+    place = print_cursor(handle.process_id, Position(start, UNKNOWN, UNKNOWN)) if start else None
+    async with handle.events(after=place) as events:
+        async for event in events:
+            if isinstance(event, (Stdout, Stderr)):
+                cutters[event.type].feed(event.data)
+            if parse_cursor(handle.process_id, event.cursor).offset >= end:
+                break
     for cutter in cutters.values():
         cutter.close()
-    for writer, line in lines:
-        writer.feed(line + b"\n")
+    return lines
 
 
 async def wait(sandbox: Sandbox, wanted: str, *, quiet: bool = False) -> int:

@@ -18,7 +18,10 @@ __all__ = ["AGENTS", "run_server"]
 #: The agents that a server can give to its sandboxes.
 AGENTS: dict[str, str] = {
     "ours": "commands that can be followed and killed",
+    "stock": "an emulation of HopX's own agent with its flaws, for tests",
 }
+#: The program of each that is not our own.
+_PROGRAMS = {"stock": ("hopx_async.testing.stock",)}
 _NEEDED = ("jwt", "psutil", "watchfiles")
 
 
@@ -51,14 +54,18 @@ async def run_server(
     from hopx_async.control.server import serve
     from hopx_async.providers.isolation import resolve
     from hopx_async.providers.machines import AgentMachines
+    from hopx_async.providers.root_process import OURS
 
+    if agent != "ours" and isolation == "namespace":
+        raise Unsupported(f"--isolation namespace needs an agent of ours, not {agent}")
     place = str(state_dir or tempfile.gettempdir())
-    became, why = await asyncio.to_thread(resolve, isolation, place)
+    became, why = await asyncio.to_thread(resolve, isolation if agent == "ours" else "none", place)
     if why:
         print(f"hopx-async: sandboxes run without isolation: {why}", file=sys.stderr, flush=True)
 
     def machines(address: str, detached: bool) -> Machines:
-        return AgentMachines(address, detached=detached, isolation=became)
+        program = _PROGRAMS.get(agent, OURS)
+        return AgentMachines(address, detached=detached, program=program, isolation=became)
 
     def ready(facts: dict[str, Any]) -> None:
         if announce:

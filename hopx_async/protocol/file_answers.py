@@ -43,7 +43,7 @@ __all__ = [
 
 FileKind: TypeAlias = Literal["created", "modified", "deleted", "renamed", "missed"]
 _SHOWN = 200
-_CATCH_ALL = {"agent", "status", "version"}
+_CATCH_ALL = {"status", "version", "message"}
 _NOT_FOUND = {"FILE_NOT_FOUND", "DIRECTORY_NOT_FOUND"}
 _NOT_ALLOWED = {"PATH_NOT_ALLOWED", "PERMISSION_DENIED", "FORBIDDEN"}
 
@@ -87,7 +87,9 @@ class FileEvent:
 
 def is_catch_all(value: object) -> bool:
     """Whether an answer is that of HopX's agent to a path that it does not know."""
-    return isinstance(value, Mapping) and value.keys() >= _CATCH_ALL and "message" in value
+    if not isinstance(value, Mapping) or not isinstance(value.get("agent"), str):
+        return False
+    return value.get("message") == "success" or value.keys() >= _CATCH_ALL
 
 
 def listing(body: bytes) -> tuple[list[FileInfo], str | None]:
@@ -172,7 +174,12 @@ def change(text: str | bytes, now: float) -> FileEvent | str | None:
 
 
 def refusal(
-    status: int, body: bytes, *, path: str | None = None, retry_after: str | None = None
+    status: int,
+    body: bytes,
+    *,
+    path: str | None = None,
+    retry_after: str | None = None,
+    request_id: str | None = None,
 ) -> HopxError:
     """Return the error that an answer stands for.
 
@@ -181,6 +188,7 @@ def refusal(
         body: What came with it.
         path: The path that was asked for.
         retry_after: Its header of this name, in seconds.
+        request_id: Its header ``X-Request-ID``, for bodies without one.
     """
     try:
         value: Any = msgspec.json.decode(body)
@@ -188,7 +196,10 @@ def refusal(
         value = None
     if not isinstance(value, dict):
         value = {"error": f"status {status}: {body[:_SHOWN].decode(errors='replace')!r}"}
-    return _error(status, value, path, retry_after)
+    error = _error(status, value, path, retry_after)
+    if isinstance(error, ApiError) and request_id:
+        error.request_id = error.request_id or request_id[:_SHOWN]
+    return error
 
 
 def _error(

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 
 import aiohttp
 import anyio
-import anyio.lowlevel
 
-from hopx_async.errors import ConnectError, ConnectionLost, RequestTimeout
+from hopx_async.errors import ConnectError, ConnectionLost, RemoteProtocolError, RequestTimeout
+from hopx_async.protocol.rate import RateBudget
+from hopx_async.transport.bodies import Body
+from hopx_async.transport.files import PIECE_BYTES
 
-__all__ = ["Access", "translated"]
+__all__ = ["Access", "read_body", "send", "translated"]
 
 
 class Access(ABC):
@@ -20,6 +22,8 @@ class Access(ABC):
 
     #: Its base URL, without a slash at its end; no secrets in it.
     name: str
+    #: When requests may be sent, for all who send there together; None where nobody counts them.
+    budget: RateBudget | None = None
 
     @abstractmethod
     def session(self) -> aiohttp.ClientSession:
@@ -39,8 +43,71 @@ class Access(ABC):
         return False
 
     async def admit(self) -> None:
-        """Wait until one more request may be sent: here at once."""
-        await anyio.lowlevel.checkpoint()
+        """Wait until one more request may be sent. Cancelled, its turn has gone by."""
+        budget = self.budget
+        await anyio.sleep(0.0 if budget is None else budget.take(anyio.current_time()))
+
+    def refused(self, retry_after: float) -> None:
+        """Note that the far side wants to hear nothing for so many seconds."""
+        if self.budget is not None:
+            self.budget.refused(anyio.current_time(), retry_after)
+
+
+async def send(
+    access: Access, verb: str, path: str, query: Mapping[str, str], body: Body | None = None
+) -> aiohttp.ClientResponse:
+    """Send a request once; again only after a 401, if the token could be renewed.
+
+    Cancelling it closes the connection; the far side may have got the request all the same.
+
+    Args:
+        access: The way.
+        verb: The method.
+        path: Behind the base URL.
+        query: What stands behind the path; it is escaped here.
+        body: What goes along; made anew when it is sent again.
+
+    Returns:
+        The answer; whoever asked closes it.
+    """
+    renewed = False
+    while True:
+        await access.admit()
+        headers = await access.headers()
+        # What is stored is what is wanted, not a squeezed form of it.
+        more = {"Accept-Encoding": "identity", **(body.headers if body else {})}
+        response = await access.session().request(
+            verb,
+            access.name + path,
+            params=query,
+            data=None if body is None else body.content(),
+            headers={**headers, **more},
+            allow_redirects=False,
+        )
+        if response.status != 401 or renewed:
+            return response
+        try:
+            renewed = await access.renew(headers)
+        except BaseException:
+            response.close()
+            raise
+        if not renewed:
+            return response
+        response.close()
+
+
+async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return the body of an answer.
+
+    Raises:
+        RemoteProtocolError: If it has more than *limit* bytes.
+    """
+    body = bytearray()
+    while piece := await response.content.read(PIECE_BYTES):
+        body += piece
+        if len(body) > limit:
+            raise RemoteProtocolError(f"an answer of more than {limit} bytes")
+    return bytes(body)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -9,6 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 import msgspec
 
 __all__ = ["Body", "JsonBody", "MultipartBody"]
+
+# Plain bytes of more than this make aiohttp warn.
+_PLAIN_BYTES = 1024 * 1024
 
 
 class Body(ABC):
@@ -21,7 +25,7 @@ class Body(ABC):
     headers: Mapping[str, str]
 
     @abstractmethod
-    def content(self) -> AsyncIterator[bytes] | bytes:
+    def content(self) -> AsyncIterator[bytes] | bytes | io.BytesIO:
         """Return it from the beginning."""
 
 
@@ -32,9 +36,10 @@ class JsonBody(Body):
         self._value = value
         self.headers = {"Content-Type": "application/json"}
 
-    def content(self) -> AsyncIterator[bytes] | bytes:
+    def content(self) -> bytes | io.BytesIO:
         """Return it, anew each time."""
-        return msgspec.json.encode(self._value)
+        data = msgspec.json.encode(self._value)
+        return io.BytesIO(data) if len(data) > _PLAIN_BYTES else data
 
 
 class MultipartBody(Body):

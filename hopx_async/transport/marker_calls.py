@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+import anyio
 
 from hopx_async import __version__
 from hopx_async.errors import (
@@ -29,8 +32,13 @@ from hopx_async.protocol.markers import (
 from hopx_async.transport.batches import Batches
 from hopx_async.transport.marker_host import REQUEST_SECONDS, MarkerHost
 
-__all__ = ["MarkerCalls", "facts"]
+__all__ = ["KILL_SECONDS", "TIDY_AFTER", "MarkerCalls", "facts"]
 
+#: Seconds of grace that one request waits there; a longer one is asked for piece by piece,
+#: for what hangs long is cut by whatever stands between.
+KILL_SECONDS = 20.0
+#: Starts after which the far side is to forget again what has ended long ago.
+TIDY_AFTER = 1_000
 _PAGE = 100
 
 
@@ -70,6 +78,7 @@ class MarkerCalls:
         self._sandbox_id = sandbox_id
         self._workspace = workspace
         self._on_news = on_news
+        self._untidy = 0
         self._key = hashlib.sha256(f"hopx_async {sandbox_id}".encode()).digest()
         self._starts = Batches(self._start_all)
         self._kills: dict[float, Batches[str]] = {}
@@ -130,7 +139,12 @@ class MarkerCalls:
 
     async def _start_all(self, batch: Mapping[str, Start]) -> list[answers.Line]:
         arguments, env = start_arguments(list(batch.values()))
-        return self._take(await self._host.ask("start", arguments, env=env))
+        self._untidy += len(batch)
+        if self._untidy > TIDY_AFTER:
+            self._untidy = len(batch)
+            await self._host.tidy()
+        lines = await self._host.ask("start", arguments, env=env, workdir=self._workspace)
+        return self._take(lines)
 
     # Questions.
 
@@ -160,6 +174,8 @@ class MarkerCalls:
 
     async def _kill(self, params: dict[str, Any]) -> dict[str, Any]:
         process_id, grace = params["process_id"], float(params.get("grace", lifecycle.GRACE))
+        # A kill that overtook the start would find nothing, and leave a command behind.
+        await self._starts.settled(process_id)
         batches = self._kills.get(grace)
         if batches is None:
             batches = self._kills[grace] = Batches(lambda batch: self._kill_all(grace, batch))
@@ -170,9 +186,18 @@ class MarkerCalls:
         return {"exit": report.exit, "survivors": [], "means": "ancestry"}
 
     async def _kill_all(self, grace: float, batch: Mapping[str, str]) -> list[answers.Line]:
-        arguments = (str(grace), *batch)
-        lines = await self._host.ask("kill", arguments, seconds=REQUEST_SECONDS + grace)
-        return self._take(lines)
+        # Whatever is asked for again keeps its number, and is not signalled again.
+        number = secrets.token_hex(8)
+        end = anyio.current_time() + grace
+        while True:
+            wait = max(0.0, end - anyio.current_time())
+            last = wait <= KILL_SECONDS
+            wait = min(wait, KILL_SECONDS)
+            arguments = (number, f"{wait:g}", "1" if last else "0", *batch)
+            lines = await self._host.ask("kill", arguments, seconds=REQUEST_SECONDS + wait)
+            left = any(isinstance(line, answers.Killed) and line.survivors for line in lines)
+            if last or not left:
+                return self._take(lines)
 
     # What came.
 

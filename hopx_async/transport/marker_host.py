@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import anyio
 
@@ -22,7 +23,7 @@ from hopx_async.errors import (
 from hopx_async.protocol import records
 from hopx_async.protocol.backoff import Backoff
 from hopx_async.protocol.marker_answers import Line, read_answer
-from hopx_async.protocol.rate import RateBudget
+from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER, RateBudget
 from hopx_async.transport.shell import Shell, ShellAnswer
 
 __all__ = ["PATIENCE", "REQUEST_SECONDS", "MarkerHost", "program"]
@@ -32,13 +33,21 @@ PATIENCE = 30.0
 #: Seconds that one request may take there.
 REQUEST_SECONDS = 60.0
 _NOT_THERE = 3
+# Others may own what lies in a place where everybody can write: nothing of theirs is run.
+_OURS = (
+    "sub ours { my @stat = lstat $_[0] or return 0;"
+    "die qq($_[0] is not ours\\n) if $stat[4] != $< || $stat[2] & 077 || -l _; 1 }"
+)
 # Runs the program where it is, says so where it is not. Its text is small, and never changes.
-_RUN = "my $path = shift; -e $path or exit 3; do $path; die $@ || $! if $@;"
+_RUN = (
+    "my $path = shift; ours($ARGV[1]) && ours($path) or exit 3; do $path; die $@ || $! if $@;"
+    + _OURS
+)
 _PUT = (
     "umask 0077; my ($path, $text) = splice @ARGV, 0, 2; my $root = $ARGV[1];"
-    "mkdir $root; my @stat = stat $root; die qq($root is not ours\\n) if $stat[4] != $<;"
+    "mkdir $root; ours($root) or die qq($root: $!\\n);"
     "open my $file, '>', qq($path.$$) or die $!; print $file $text; close $file or die $!;"
-    "rename qq($path.$$), $path or die $!; do $path; die $@ if $@;"
+    "rename qq($path.$$), $path or die $!; do $path; die $@ if $@;" + _OURS
 )
 
 
@@ -58,13 +67,13 @@ class MarkerHost:
     Args:
         shell: Runs programs there.
         root: Directory of the markers there.
-        budget: When a request may be made.
+        budget: When a request may be made, None where the shell waits for its turn itself.
 
     Attributes:
         requests: How many requests were made so far.
     """
 
-    def __init__(self, shell: Shell, root: str, budget: RateBudget) -> None:
+    def __init__(self, shell: Shell, root: str, budget: RateBudget | None) -> None:
         self._shell = shell
         self._root = root
         self._budget = budget
@@ -82,7 +91,11 @@ class MarkerHost:
             ApiError: If it says no.
         """
         if not self._known:
-            await self.ask("hello", (str(records.KEEP_COMMANDS), str(int(records.KEEP_SECONDS))))
+            await self.tidy()
+
+    async def tidy(self) -> None:
+        """Let the far side forget what has ended long ago, and what is too much. As `ask`."""
+        await self.ask("hello", (str(records.KEEP_COMMANDS), str(int(records.KEEP_SECONDS))))
 
     async def ask(
         self,
@@ -91,6 +104,7 @@ class MarkerHost:
         *,
         env: Mapping[str, str] | None = None,
         seconds: float = REQUEST_SECONDS,
+        workdir: str | None = None,
     ) -> list[Line]:
         """Return what the program answers. Cancelling it is safe: every operation may be repeated.
 
@@ -103,9 +117,12 @@ class MarkerHost:
         backoff = Backoff(give_up_after=PATIENCE)
         while True:
             try:
-                return await self._ask_once(operation, arguments, env, seconds)
+                options = {"env": env, "seconds": seconds, "workdir": workdir}
+                return await self._ask_once(operation, arguments, options)
             except RateLimited as error:
-                self._budget.refused(anyio.current_time(), error.retry_after or 1.0)
+                quiet = error.retry_after or DEFAULT_RETRY_AFTER
+                if self._budget is not None:
+                    self._budget.refused(anyio.current_time(), quiet)
                 reason: HopxError = error
             except (TransportError, AgentFault, RemoteProtocolError) as error:
                 if "executable file not found" in str(error):
@@ -126,28 +143,24 @@ class MarkerHost:
         self,
         operation: str,
         arguments: Sequence[str],
-        env: Mapping[str, str] | None,
-        seconds: float,
+        options: dict[str, Any],
     ) -> list[Line]:
         rest = (operation, self._root, *arguments)
         if self._known:
-            answer = await self._run(["perl", "-e", _RUN, self._path, *rest], env, seconds)
+            answer = await self._run(["perl", "-e", _RUN, self._path, *rest], options)
             if answer.exit_code != _NOT_THERE:
                 return self._read(operation, answer)
             self._known = False  # somebody has tidied up there
-        answer = await self._run(["perl", "-e", _PUT, self._path, program(), *rest], env, seconds)
+        answer = await self._run(["perl", "-e", _PUT, self._path, program(), *rest], options)
         lines = self._read(operation, answer)
         self._known = True
         return lines
 
-    async def _run(
-        self, argv: list[str], env: Mapping[str, str] | None, seconds: float
-    ) -> ShellAnswer:
-        delay = self._budget.take(anyio.current_time())
-        if delay > 0:
-            await anyio.sleep(delay)
+    async def _run(self, argv: list[str], options: dict[str, Any]) -> ShellAnswer:
+        if self._budget is not None:
+            await anyio.sleep(self._budget.take(anyio.current_time()))
         self.requests += 1
-        return await self._shell.run(argv, env=env, seconds=seconds)
+        return await self._shell.run(argv, **options)
 
     def _read(self, operation: str, answer: ShellAnswer) -> list[Line]:
         try:

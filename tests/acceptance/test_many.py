@@ -19,11 +19,16 @@ MARK = f"of-the-map-{os.getpid()}"
 
 
 def alive(marker: str) -> int:
-    """Return how many processes have this argument; a zombie has none."""
+    """Return how many commands have this argument; a zombie has none.
+
+    A command's leader is the leader of its session. What a shell forks has the shell's
+    arguments until it executes something, and counts for no command.
+    """
     count = 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            count += marker.encode() in path.read_bytes().split(b"\0")
+            if marker.encode() in path.read_bytes().split(b"\0"):
+                count += os.getsid(int(path.parent.name)) == int(path.parent.name)
         except OSError:
             continue  # it ended meanwhile
     return count

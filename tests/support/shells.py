@@ -19,7 +19,7 @@ from hopx_async.transport.marker_calls import facts
 from hopx_async.transport.markers import MarkerTransport
 from hopx_async.transport.shell import Shell, ShellAnswer
 
-__all__ = ["LocalShell", "Marked", "marked_sandbox", "quick"]
+__all__ = ["LocalShell", "Marked", "marked_sandbox", "quick", "reap", "supervisors_of"]
 
 
 class LocalShell(Shell):
@@ -41,7 +41,12 @@ class LocalShell(Shell):
         self._chance = random.Random(seed)  # noqa: S311  # no secret
 
     async def run(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, seconds: float
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        seconds: float,
+        workdir: str | None = None,
     ) -> ShellAnswer:
         """Run it, unless this one goes wrong."""
         self.requests.append([one for one in argv if len(one) < 10_000])
@@ -54,8 +59,8 @@ class LocalShell(Shell):
         if fault == "delayed":
             await asyncio.sleep(0.2)
         if fault == "twice":
-            await asyncio.gather(self._run(argv, env), self._run(argv, env))
-        answer = await self._run(argv, env)
+            await asyncio.gather(self._run(argv, env, workdir), self._run(argv, env, workdir))
+        answer = await self._run(argv, env, workdir)
         if fault == "lost":
             raise ConnectionLost("the answer was lost")
         if fault == "failed after":
@@ -67,10 +72,13 @@ class LocalShell(Shell):
         """Note that it was closed."""
         self.closed = True
 
-    async def _run(self, argv: Sequence[str], env: Mapping[str, str] | None) -> ShellAnswer:
+    async def _run(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, workdir: str | None
+    ) -> ShellAnswer:
         process = await asyncio.create_subprocess_exec(
             *argv,
             env={**os.environ, **(env or {})},
+            cwd=workdir or "/",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -107,13 +115,7 @@ class Marked:
 
     def supervisors(self) -> list[int]:
         """Return the supervisors that live."""
-        found = []
-        for path in self.root.glob("c/*/sup"):
-            pid, ticks, _ = path.read_text().split()
-            stat = proc.read_stat(int(pid))
-            if stat is not None and not stat.dead and stat.start_ticks == int(ticks):
-                found.append(int(pid))
-        return found
+        return supervisors_of(self.root)
 
 
 @asynccontextmanager
@@ -129,13 +131,24 @@ async def marked_sandbox(
         for info in await marked.sandbox.commands.list(status="running"):
             await marked.sandbox.commands.kill(info.process_id, 0.0)
         await marked.sandbox.aclose()
-        while marked.supervisors():
-            await asyncio.sleep(0.01)
-        _reap(marked.root)
+        await reap(marked.root)
 
 
-def _reap(root: Path) -> None:
-    """Wait for supervisors that became children of this process, if any did."""
+def supervisors_of(root: Path) -> list[int]:
+    """Return the supervisors of a directory of markers that live."""
+    found = []
+    for path in root.glob("c/*/sup"):
+        pid, ticks, _ = path.read_text().split()
+        stat = proc.read_stat(int(pid))
+        if stat is not None and not stat.dead and stat.start_ticks == int(ticks):
+            found.append(int(pid))
+    return found
+
+
+async def reap(root: Path) -> None:
+    """Wait for the end of supervisors, and for those that became children of this process."""
+    while supervisors_of(root):
+        await asyncio.sleep(0.01)
     for path in root.glob("c/*/sup"):
         try:
             os.waitpid(int(path.read_text().split()[0]), os.WNOHANG)

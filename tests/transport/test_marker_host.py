@@ -37,7 +37,12 @@ class Scripted(Shell):
         self.closed = False
 
     async def run(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, seconds: float
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        seconds: float,
+        workdir: str | None = None,
     ) -> ShellAnswer:
         """Give the next answer."""
         self.asked.append(list(argv))
