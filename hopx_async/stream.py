@@ -262,7 +262,6 @@ class LineStream(_CutStream[Line]):
     async def _find_last(self, last: int) -> None:
         # From farther and farther back, each time up to the end as it was at first.
         end = (await self._info()).log_end
-        lines: deque[Line] = deque()
         for start in looks_back(end):
             self._ready = await self._lines_between(start, end, last)
             if len(self._ready) == last:
