@@ -262,12 +262,10 @@ class LineStream(_CutStream[Line]):
     async def _find_last(self, last: int) -> None:
         # From farther and farther back, each time up to the end as it was at first.
         end = (await self._info()).log_end
-        lines: deque[Line] = deque()
         for start in looks_back(end):
-            lines = await self._lines_between(start, end, last)
-            if len(lines) == last:
+            self._ready = await self._lines_between(start, end, last)
+            if len(self._ready) == last:
                 break
-        self._ready = lines
 
     async def _lines_between(self, start: int, end: int, last: int) -> deque[Line]:
         position = Position(start, UNKNOWN, UNKNOWN) if start else START

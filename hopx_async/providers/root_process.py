@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,10 @@ import anyio.to_thread
 
 from hopx_async.errors import AgentFault, BusyError, HopxError, InvalidArgument, Unsupported
 
-__all__ = ["START_SECONDS", "RootProcess", "stop_by_pid"]
+__all__ = ["OURS", "START_SECONDS", "RootProcess", "stop_by_pid"]
+
+#: The root of our own agent.
+OURS = ("hopx_async.agent",)
 
 #: Seconds in which an agent is up.
 START_SECONDS = 60.0
@@ -42,28 +46,37 @@ class RootProcess:
         self._pidfd: int | None = None
 
     @classmethod
-    async def start(cls, state: Path, config: dict[str, Any], log: Path | None = None) -> Self:
+    async def start(
+        cls,
+        state: Path,
+        config: dict[str, Any],
+        log: Path | None = None,
+        program: Sequence[str] = OURS,
+    ) -> Self:
         """Start a root on a state directory. Cancelling it leaves nothing behind.
 
         Args:
             state: The directory.
             config: What it is told.
             log: Where it complains; None for where this process does.
+            program: The module that is run, and its first arguments.
         """
         spawned: list[Self] = []
         with anyio.CancelScope(shield=True):  # a spawn takes milliseconds
-            spawned.append(await anyio.to_thread.run_sync(cls._spawn, state, config, log))
+            spawned.append(await anyio.to_thread.run_sync(cls._spawn, state, config, log, program))
         return spawned[0]
 
     @classmethod
-    def _spawn(cls, state: Path, config: dict[str, Any], log: Path | None) -> Self:
+    def _spawn(
+        cls, state: Path, config: dict[str, Any], log: Path | None, program: Sequence[str]
+    ) -> Self:
         # Whoever outlives this process does not hold its terminal, or a pipe of its parent's.
         stderr = None if log is None else log.open("ab")
         theirs, ours = os.pipe()
         try:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "hopx_async.agent", "--announce"),
+                    *(sys.executable, "-m", *program, "--announce"),
                     *("--state-dir", str(state), "--parent-fd", str(theirs)),
                 ],
                 stdin=subprocess.DEVNULL,

@@ -139,7 +139,7 @@ class FileRoutes:
         path = request.query.get("path")
         place = await self._inside(path)
         named = self._places.outside(str(path))
-        if named.is_symlink():
+        if await asyncio.to_thread(os.path.islink, named):
             place = await self._inside(str(named.parent)) / named.name
         if place == self._places.root:
             raise Refused("PATH_NOT_ALLOWED", "the workspace itself stays", status=403)

@@ -119,6 +119,8 @@ async def test_nothing_leads_out(tmp_path: Path, path: str) -> None:
         ("GET", "list", {"params": {"path": "/workspace/f"}}, (400, "INVALID_PATH")),
         ("DELETE", "remove", {"params": {"path": "/workspace/no"}}, (404, "FILE_NOT_FOUND")),
         ("DELETE", "remove", {"params": {"path": "/workspace"}}, (403, "PATH_NOT_ALLOWED")),
+        ("DELETE", "remove", {"params": {"path": "x" * 300}}, (400, "INVALID_PATH")),
+        ("DELETE", "remove", {"params": {"path": "x/" * 3000}}, (400, "INVALID_PATH")),
         ("POST", "write", {"data": b"{"}, (400, "INVALID_JSON")),
         ("POST", "write", {"json": {"path": "/workspace/n"}}, (400, "MISSING_PARAMETER")),
         ("POST", "write", {"json": {"path": 7, "content": ""}}, (400, "MISSING_PARAMETER")),
