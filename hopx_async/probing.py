@@ -25,10 +25,13 @@ _PROGRAM = r"""
 port=$1 path=$2 seconds=$3 hex=$(printf %04X "$1")
 exec 9<> <(:)
 listens() {
-  local place state
-  while read -r _ place _ state _; do
-    [[ $state == 0A && ${place##*:} == "$hex" ]] && return 0
-  done < <(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+  local file place state
+  for file in /proc/net/tcp /proc/net/tcp6; do
+    [[ -r $file ]] || continue
+    while read -r _ place _ state _; do
+      [[ $state == 0A && ${place##*:} == "$hex" ]] && return 0
+    done < "$file"
+  done
   return 1
 }
 answers() {

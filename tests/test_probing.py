@@ -42,6 +42,7 @@ async def probes(sandbox: hopx.Sandbox, **wanted: Any) -> list[hopx.CommandInfo]
     return await sandbox.commands.list(tags=PROBE_TAGS, **wanted)
 
 
+@pytest.mark.leaves_orphans  # the emulation runs in this process, and kills what pauses
 async def test_a_server_is_waited_for_on_a_stock_agent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
