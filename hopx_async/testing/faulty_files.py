@@ -69,7 +69,7 @@ class FaultyFiles(FileStore):
         return _FaultyChanges(changes, self._faults)
 
     async def aclose(self) -> None:
-        """End what is still open."""
+        """End what is still open there."""
         await self._inner.aclose()
 
 
