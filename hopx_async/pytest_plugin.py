@@ -56,11 +56,11 @@ def hopx_sandbox(request: pytest.FixtureRequest) -> Sandbox:
 
     By the ini option ``hopx_sandbox_scope`` or ``--hopx-sandbox-scope`` each test has one of its
     own, or all tests of the run share one agent: then a test's commands end with it, and files
-    and variables stay. The test is skipped where there can be no such sandbox.
+    and variables stay. One that asks for ``hopx_faults`` has an agent of its own to break in
+    any case. The test is skipped where there can be no such sandbox.
     """
     # What blocks is done here, before the event loop runs.
-    run = _scope_of(request.config) == "run"
-    request.getfixturevalue("_hopx_agent" if run else "hopx_local_options")
+    request.getfixturevalue("_hopx_agent" if _shares(request) else "hopx_local_options")
     sandbox: Sandbox = _in_the_loop_of(request, "hopx_sandbox", but="hopx_memory")
     return sandbox
 
@@ -140,12 +140,12 @@ async def _sandbox(request: pytest.FixtureRequest) -> AsyncGenerator[Sandbox]:
     from hopx_async.errors import Unsupported
     from hopx_async.testing.fixtures import on_an_agent, on_its_own
 
-    faults = _faults_of(request)
     opening: AbstractAsyncContextManager[Sandbox]
-    if _scope_of(request.config) == "run":
-        opening = on_an_agent(request.getfixturevalue("_hopx_agent"), faults)
+    if _shares(request):
+        opening = on_an_agent(request.getfixturevalue("_hopx_agent"))
     else:
-        opening = on_its_own(request.getfixturevalue("hopx_local_options"), faults)
+        options = request.getfixturevalue("hopx_local_options")
+        opening = on_its_own(options, _faults_of(request))
     try:
         sandbox = await opening.__aenter__()
     except Unsupported as error:
@@ -193,6 +193,11 @@ def _faults_of(request: pytest.FixtureRequest) -> Faults | None:
     asked = "hopx_faults" in request.fixturenames
     faults: Faults | None = request.getfixturevalue("hopx_faults") if asked else None
     return faults
+
+
+def _shares(request: pytest.FixtureRequest) -> bool:
+    # An agent that is killed too often stays down, and with it the tests of others.
+    return _scope_of(request.config) == "run" and "hopx_faults" not in request.fixturenames
 
 
 def _scope_of(config: pytest.Config) -> str:
