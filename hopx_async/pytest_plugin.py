@@ -7,6 +7,7 @@ of pytest-asyncio, with event loops of every scope, get a sandbox in their own l
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from types import ModuleType
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 _BOTH = "hopx_memory needs virtual time, hopx_sandbox real time: they cannot be of one test"
+_FOR_ASYNCIO = "hopx-async-fixtures"
 _SCOPES = ("test", "run")
 _LOOP_SCOPES = ("function", "class", "module", "package", "session")
 
@@ -47,7 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Add fixtures of pytest-asyncio, where that is there: one for each scope of its loops."""
     _scope_of(config)
     if config.pluginmanager.hasplugin("asyncio"):
-        config.pluginmanager.register(_fixtures_for_asyncio(), "hopx-async-fixtures")
+        # One that is too old, before 0.24, is told to who asks for a sandbox, and to nobody else.
+        with contextlib.suppress(ImportError, TypeError):
+            config.pluginmanager.register(_fixtures_for_asyncio(), _FOR_ASYNCIO)
 
 
 @pytest.fixture
@@ -126,14 +130,20 @@ def _loop_of(request: pytest.FixtureRequest, name: str) -> str:
             pytest.skip(f"{name} needs asyncio, this test runs on {kind}")
         return "anyio"
     marker = request.node.get_closest_marker("asyncio")
-    if marker is None or not request.config.pluginmanager.hasplugin("asyncio"):
+    if marker is None or not request.config.pluginmanager.hasplugin(_FOR_ASYNCIO):
         pytest.fail(
-            f"{name} is for asynchronous tests: mark them for anyio or for pytest-asyncio",
+            f"{name} is for asynchronous tests: mark them for anyio or for pytest-asyncio, "
+            "0.24 or newer",
             pytrace=False,
         )
     asked = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
-    scope = asked or request.config.getini("asyncio_default_test_loop_scope")
-    return f"asyncio_{scope}"
+    return f"asyncio_{asked or _default_loop_scope(request.config)}"
+
+
+def _default_loop_scope(config: pytest.Config) -> str:
+    with contextlib.suppress(ValueError):  # it came with pytest-asyncio 0.26
+        return str(config.getini("asyncio_default_test_loop_scope"))
+    return "function"
 
 
 async def _sandbox(request: pytest.FixtureRequest) -> AsyncGenerator[Sandbox]:

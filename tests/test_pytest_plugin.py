@@ -275,6 +275,36 @@ def test_a_scope_that_is_none_is_refused(tests: pytest.Pytester) -> None:
     result.stderr.fnmatch_lines(["*hopx_sandbox_scope = 'session': it is 'test' or 'run'*"])
 
 
+def test_a_pytest_asyncio_that_is_too_old_breaks_no_run(
+    tests: pytest.Pytester,
+) -> None:
+    """Where its fixtures know no loop scope, only who asks for a sandbox is told."""
+    tests.makepyfile(
+        old="""
+        import pytest_asyncio
+
+        def fixture(function=None, **options):
+            if "loop_scope" in options:
+                raise TypeError("unexpected keyword argument 'loop_scope'")
+
+        pytest_asyncio.fixture = fixture
+        """
+    )
+    source = """
+        import pytest
+
+        @pytest.mark.asyncio
+        async def test_with(hopx_memory):
+            pass
+
+        @pytest.mark.asyncio
+        async def test_without():
+            pass
+    """
+    said = passed(tests, source, "-p", "old", passed=1, errors=1)
+    assert "pytest-asyncio, 0.24 or newer" in said
+
+
 def test_who_does_not_use_it_does_not_pay() -> None:
     """Loading the plugin loads the package's front page, and nothing else of the library."""
     program = (
