@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from hopx_async.keeper import proc
 from hopx_async.protocol.markers import marker_root
 from hopx_async.protocol.rate import RateBudget
 from hopx_async.providers.stock import open_stock
@@ -23,7 +24,18 @@ from hopx_async.testing.stock_agent import REQUESTS_PER_MINUTE, Quota, StockAgen
 from hopx_async.transport.access import Access
 from tests.support.shells import quick, reap
 
-__all__ = ["FAULTS", "Faulty", "StockAccess", "StockPlace", "stock_sandbox"]
+__all__ = [
+    "FAULTS",
+    "TOKEN",
+    "UNLIMITED",
+    "Faulty",
+    "Nothing",
+    "StockAccess",
+    "StockPlace",
+    "alive",
+    "living",
+    "stock_sandbox",
+]
 
 TOKEN = "eyJ.stock"  # noqa: S105  # it opens nothing
 FAULTS = ("cut before", "lost", "delayed", "twice", "502 before", "503 after")
@@ -223,3 +235,21 @@ async def stock_sandbox(
             await place.sandbox.aclose()
     finally:
         await place.aclose()
+
+
+def living(argument: str) -> list[int]:
+    """Return the processes that have this argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if argument.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    stat = proc.read_stat(pid)
+    return stat is not None and not stat.dead
