@@ -62,14 +62,27 @@ async def test_a_kill_whose_answer_is_lost_is_proven(fault: str, tmp_path: Path)
 
 
 async def test_a_kill_does_not_overtake_its_start(tmp_path: Path) -> None:
-    """A start that is cancelled while its request is slow leaves no command behind."""
+    """A kill that comes while the start's request is slow finds the command, and ends it."""
+    async with stock_sandbox(tmp_path, faults=0) as place:
+        commands = place.sandbox.commands
+        place.proxy.once[b'"start"'] = "delayed"
+        starting = asyncio.create_task(commands.start(f"exec sleep {place.nap}", process_id="one"))
+        while not place.proxy.made["delayed"]:
+            await asyncio.sleep(0.01)
+        assert (await commands.kill("one", 0.0)).reason == "killed"
+        await starting
+        assert living(place.nap) == []
+
+
+async def test_a_start_that_is_left_leaves_nothing(tmp_path: Path) -> None:
+    """A start that is cancelled while its request is slow ends what it has started."""
     async with stock_sandbox(tmp_path, faults=0) as place:
         place.proxy.once[b'"start"'] = "delayed"
         with anyio.move_on_after(0.1) as scope:
-            await place.sandbox.commands.start("exec sleep 4022")
+            await place.sandbox.commands.start(f"exec sleep {place.nap}")
         assert scope.cancelled_caught
         assert place.proxy.made["delayed"] == 1
-        assert living("4022") == []
+        assert living(place.nap) == []
         assert [info.status for info in await place.sandbox.commands.list()] == ["killed"]
 
 
@@ -92,7 +105,7 @@ async def test_a_grace_is_waited_in_pieces(tmp_path: Path, monkeypatch: pytest.M
 async def test_a_supervisor_that_is_killed_is_lost(tmp_path: Path) -> None:
     """No code is invented, what was printed is whole, and nothing runs on unseen."""
     async with stock_sandbox(tmp_path) as place:
-        handle = await place.sandbox.commands.start("echo out; sleep 4023")
+        handle = await place.sandbox.commands.start(f"echo out; sleep {place.nap}")
         assert (await anext(handle.lines())).text == "out"
         [supervisor] = supervisors_of(place.root)
         os.kill(supervisor, signal.SIGKILL)
@@ -101,16 +114,16 @@ async def test_a_supervisor_that_is_killed_is_lost(tmp_path: Path) -> None:
         exit_ = await handle.wait()
         assert (exit_.reason, exit_.exit_code, exit_.signal) == ("lost", None, None)
         assert (await handle.result()).stdout == "out\n"
-        assert living("4023") == []
+        assert living(place.nap) == []
 
 
 async def test_markers_that_are_removed_are_lost(tmp_path: Path) -> None:
     """Whoever waits hears it; the next command finds everything in place again."""
     async with stock_sandbox(tmp_path) as place:
-        handle = await place.sandbox.commands.start("echo out; sleep 4024")
+        handle = await place.sandbox.commands.start(f"echo out; sleep {place.nap}")
         waiting = asyncio.create_task(handle.wait())
         assert (await anext(handle.lines())).text == "out"
-        [leader], [supervisor] = living("4024"), supervisors_of(place.root)
+        [leader], [supervisor] = living(place.nap), supervisors_of(place.root)
         shutil.rmtree(place.root)
         exit_ = await waiting
         assert (exit_.reason, exit_.exit_code) == ("lost", None)
@@ -161,7 +174,7 @@ async def test_nothing_runs_twice_and_nothing_is_lost(
 
         async def one(number: int) -> None:
             killed = number % 5 == 0
-            end = "exec sleep 4025" if killed else f"exit {number % 200}"
+            end = f"exec sleep {place.nap}" if killed else f"exit {number % 200}"
             script = f"echo x >> ran{number}; echo out {number}; echo err {number} >&2; {end}"
             handle = await start(script, process_id=f"c{number}")
             if killed:
@@ -186,7 +199,7 @@ async def test_nothing_runs_twice_and_nothing_is_lost(
         ran = {path.name: path.read_text() for path in place.workspace.glob("ran*")}
         assert ran == {f"ran{number}": "x\n" for number in range(commands)}
         assert len(await place.sandbox.commands.list()) == commands
-        assert living("4025") == []
+        assert living(place.nap) == []
         assert sum(place.proxy.made[fault] for fault in FAULTS) > 0
         if true:
             assert all(place.proxy.made[fault] for fault in FAULTS)

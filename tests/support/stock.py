@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import shutil
@@ -39,6 +40,9 @@ __all__ = [
 
 TOKEN = "eyJ.stock"  # noqa: S105  # it opens nothing
 FAULTS = ("cut before", "lost", "delayed", "twice", "502 before", "503 after")
+
+
+_numbers = itertools.count()
 
 
 class StockAccess(Access):
@@ -151,6 +155,7 @@ class StockPlace:
         proxy: What stands before it.
         workspace: What ``/workspace`` is.
         root: Where the markers are.
+        nap: Argument of a sleep that is long, and this place's own.
         sandbox: The sandbox, opened.
     """
 
@@ -161,6 +166,8 @@ class StockPlace:
         self.workspace.mkdir(exist_ok=True)
         self.sandbox_id = f"t{os.urandom(6).hex()}"
         self.root = Path(marker_root(self.sandbox_id))
+        # Seconds to sleep that nobody else sleeps, in whatever runs beside this test.
+        self.nap = f"40{next(_numbers):02}.{os.getpid()}"
         env = {name: os.environ[name] for name in ("PATH", "HOPX_SCOPE") if name in os.environ}
         self.agent = StockAgent(
             self.workspace,
