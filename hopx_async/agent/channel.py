@@ -47,9 +47,11 @@ class Channel(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send one line; nothing once the channel has ended."""
-        if self._transport is not None and not self._ended:
+        transport = self._transport
+        # One that breaks says so only later, and asyncio complains of each line until then.
+        if transport is not None and not self._ended and not transport.is_closing():
             # Not writelines: from Python 3.12 on it forgets to pause the writer.
-            self._transport.write(data + b"\n")
+            transport.write(data + b"\n")
 
     async def room(self) -> None:
         """Wait until the other side has read enough. Cancelling it is safe."""

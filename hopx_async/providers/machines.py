@@ -77,6 +77,7 @@ class AgentMachines:
         host: Address at which they listen.
         detached: Whether they outlive this process, to be found again.
         program: The module that is an agent's root, and its first arguments.
+        isolation: ``none`` or ``namespace``: what surrounds those that are started from now on.
     """
 
     def __init__(
@@ -85,10 +86,17 @@ class AgentMachines:
         *,
         detached: bool = False,
         program: Sequence[str] = OURS,
+        isolation: str = "none",
     ) -> None:
         self._host = host
         self._detached = detached
         self._program = program
+        self._isolation = isolation
+
+    @property
+    def isolation(self) -> str:
+        """What surrounds those that it starts: ``none`` or ``namespace``."""
+        return self._isolation
 
     async def start(self, sandbox: Sandbox, place: Path) -> AgentMachine:
         """Start the agent of *sandbox*; at the port that it had before, if that is free.
@@ -119,6 +127,8 @@ class AgentMachines:
             "host": self._host,
             "port": port,
             "detached": self._detached,
+            "isolation": self._isolation,
+            "internet_access": sandbox.internet_access,
         }
         root = await RootProcess.start(
             place / "state", config, log=place / "agent.log", program=self._program

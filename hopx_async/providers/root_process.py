@@ -138,19 +138,33 @@ class RootProcess:
         self._close()
 
     async def stop(self, grace: float) -> None:
-        """End it: commands first, then itself; killed if it does not end in time. Shielded.
+        """End it: commands first, then itself; killed if it does not end in time.
 
-        Called again while it ends, the new *grace* counts from then on.
+        Shielded: a task that is cancelled meanwhile (a second Ctrl-C does that) loses patience,
+        no grace is left, and the cancellation gets through once it has ended. Called again while
+        it ends, the new *grace* counts from then on.
         """
-        self._tell({"stop": {"grace": grace}})
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            self._tell({"stop": {"grace": grace}})
+            try:
+                await self._ended_within(grace + _STOP_SECONDS)
+                break
+            except asyncio.CancelledError as error:
+                # asyncio's own cancellations know no shield.
+                cancelled, grace = cancelled or error, 0.0
+        self._close()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _ended_within(self, seconds: float) -> None:
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(grace + _STOP_SECONDS) as scope:
+            with anyio.move_on_after(seconds) as scope:
                 await self._ended()
             if scope.cancelled_caught:
                 # The keeper sees its end and ends its commands itself.
                 self._kill()
                 await self._ended()
-        self._close()
 
     async def _ended(self) -> None:
         await self._exited()
@@ -192,7 +206,8 @@ class RootProcess:
             return Unsupported(message)
         if error.get("code") in {"state_dir_unsafe", "invalid_argument"}:
             parameter = str(error.get("parameter", "state_dir"))
-            return InvalidArgument(parameter, str(error.get("value", "?")), message)
+            rule = str(error.get("rule", message))
+            return InvalidArgument(parameter, str(error.get("value", "?")), rule)
         status = self._process.returncode
         return AgentFault(f"the local agent could not start (status {status}): {message}")
 

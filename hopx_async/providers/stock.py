@@ -43,8 +43,8 @@ async def open_stock(
     Cancelling it leaves no connection; what was begun to be laid down there stays.
 
     Args:
-        access: The way to its agent; closed by whoever made it, after the sandbox. It is
-            given a `RateBudget` if it has none.
+        access: The way to its agent; closed with the sandbox, and if that cannot be opened. It
+            is given a `RateBudget` if it has none.
         sandbox_id: Its id.
         lease: How it ends.
         facts: What its ``/info`` says.

@@ -16,7 +16,8 @@ from hopx_async.cli.serve import AGENTS
 from hopx_async.protocol.rate import RateBudget
 from hopx_async.providers.stock import open_stock
 from hopx_async.sandbox import Sandbox
-from tests.control.test_server import Served, ask
+from tests.control.test_server import ask, end, up
+from tests.support.serving import Served
 from tests.support.stock import Nothing, StockAccess, living
 
 # Nobody else sleeps so long, in whatever runs beside this test.
@@ -45,7 +46,7 @@ def test_every_agent_is_explained() -> None:
 async def test_a_stock_sandbox_is_served(tmp_path: Path) -> None:
     """Kills of HopX's kind claim success and do nothing; ours are proven; SIGTERM ends all."""
     served = Served("--agent", "stock", "--state-dir", str(tmp_path / "state"))
-    async with await served.up() as http:
+    async with await up(served) as http:
         told = await ask(http, "POST", "/v1/sandboxes", json={"template_name": "base"})
         body = {"command": "bash", "args": ["-c", f"exec sleep {NAP}"]}
         headers = {"Authorization": f"Bearer {told['auth_token']}"}
@@ -59,7 +60,7 @@ async def test_a_stock_sandbox_is_served(tmp_path: Path) -> None:
             await anext(handle.lines())
             assert (await handle.kill(grace=0)).reason == "killed"
             await sandbox.commands.start(f"exec sleep {NAP}")
-    assert await served.end() == (0, "")
+    assert await end(served) == (0, "")
     assert living(NAP) == []
 
 
@@ -68,14 +69,14 @@ async def test_it_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
     """Found again with its commands and tokens, by the same address; deleted, it is gone."""
     state = ("--agent", "stock", "--state-dir", str(tmp_path / "state"))
     served = Served(*state)
-    async with await served.up() as http:
+    async with await up(served) as http:
         told = await ask(http, "POST", "/v1/sandboxes", json={"template_name": "base"})
         async with opened(told) as sandbox:
             await sandbox.commands.start("echo out; exec sleep 4033", process_id="one")
-    await served.end(signal.SIGKILL)
+    await end(served, signal.SIGKILL)
 
     served = Served(*state)
-    async with await served.up() as http:
+    async with await up(served) as http:
         again = await ask(http, "GET", f"/v1/sandboxes/{told['id']}")
         assert (again["status"], again["public_host"]) == ("running", told["public_host"])
         async with opened(told) as sandbox:
@@ -83,4 +84,4 @@ async def test_it_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
             assert (await anext(handle.lines())).text == "out"
             assert (await handle.kill(grace=0)).reason == "killed"
         await ask(http, "DELETE", f"/v1/sandboxes/{told['id']}")
-    assert (await served.end())[0] == 0
+    assert (await end(served))[0] == 0
