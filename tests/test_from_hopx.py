@@ -21,10 +21,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "howto" / "from-hopx.md"
 def shown() -> tuple[str, str]:
     """Return the program and what the page says it prints."""
     section = PAGE.read_text(encoding="utf-8").partition("\n## All of it\n")[2]
-    [found] = re.findall(
-        r"```python\n((?:(?!```).)*def workflow.*?)```\n\n```text\n(.*?)```", section, re.DOTALL
-    )
-    return found
+    pattern = r"```python\n((?:(?!```).)*def workflow.*?)```\n\n```text\n(.*?)```"
+    [(program, printed)] = re.findall(pattern, section, re.DOTALL)
+    return str(program), str(printed)
 
 
 async def clean(command: ScriptedCommand) -> int:

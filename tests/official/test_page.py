@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.official.clients import Sandbox
+from tests.official.node import program
 
 if TYPE_CHECKING:
     from tests.official.conftest import Place
@@ -37,9 +39,9 @@ def programs() -> dict[str, str]:
     """Return the examples with HopX's package, by the heading above them."""
     found = {}
     for section in _PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
-        for program in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
-            if "from hopx_ai import" in program:
-                found[section.partition("\n")[0]] = program
+        for text in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+            if "from hopx_ai import" in text:
+                found[section.partition("\n")[0]] = text
     return found
 
 
@@ -56,6 +58,18 @@ def test_example(place: Place, heading: str) -> None:
         exec(compile(programs()[heading], str(_PAGE), "exec"), names)  # noqa: S102  # the page
 
     assert printed.getvalue() == PRINTED[heading]
+
+
+def test_the_long_example_in_javascript(place: Place, tmp_path: Path) -> None:
+    """With the ``processId`` that our server sends it works as HopX's page has it."""
+    command = [*program("page.mjs", tmp_path), place.url, place.key]
+    printed = subprocess.check_output(command, text=True, timeout=100)
+
+    assert printed == (
+        "process_data.py completed 1200 rows cleaned\n"
+        "train_model.py completed accuracy 0.93\n"
+        "generate_report.py failed no figures for June\n"
+    )
 
 
 def test_what_hopx_page_makes_of_an_id_is_in_no_list(place: Place) -> None:
