@@ -263,10 +263,9 @@ class LineStream(_CutStream[Line]):
         # From farther and farther back, each time up to the end as it was at first.
         end = (await self._info()).log_end
         for start in looks_back(end):
-            lines = await self._lines_between(start, end, last)
-            if len(lines) == last:
+            self._ready = await self._lines_between(start, end, last)
+            if len(self._ready) == last:
                 break
-        self._ready = lines
 
     async def _lines_between(self, start: int, end: int, last: int) -> deque[Line]:
         position = Position(start, UNKNOWN, UNKNOWN) if start else START

@@ -24,6 +24,7 @@ from hopx_async.providers.isolation import check_asked, check_found, warn_of_fal
 from hopx_async.providers.remote import check_seconds, open_agent
 from hopx_async.providers.root_process import RootProcess, stop_by_pid
 from hopx_async.sandbox import Sandbox
+from hopx_async.transport.access import TokenAccess
 
 __all__ = ["local"]
 
@@ -181,7 +182,8 @@ async def _open(
     lease = _LocalLease(state, home, grace, detached=detached)
     try:
         url, token = await lease.start(config)
-        sandbox = await open_agent(url, token, lease, give_up_after=give_up_after)
+        access = TokenAccess(url, token)
+        sandbox = await open_agent(access, lease, give_up_after=give_up_after)
         if lease.found:
             await _check_found(sandbox, config)
     except BaseException:

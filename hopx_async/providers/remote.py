@@ -13,8 +13,9 @@ from hopx_async.opening import Opening
 from hopx_async.protocol import wire
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.sandbox import Lease, Sandbox
+from hopx_async.transport.access import Access, TokenAccess, check_url
 from hopx_async.transport.base import Transport
-from hopx_async.transport.http import HttpTransport, check_url
+from hopx_async.transport.http import HttpTransport
 
 __all__ = ["Elsewhere", "check_seconds", "open_agent", "open_transport", "remote"]
 
@@ -39,12 +40,15 @@ def remote(url: str, *, token: str, give_up_after: float = GIVE_UP_AFTER) -> Ope
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
         raise InvalidArgument("token", "(not shown)", "a token is printable ASCII, not empty")
     check_seconds("give_up_after", give_up_after)
-    return Opening(open_agent(url, token, Elsewhere(), give_up_after=give_up_after))
+    return Opening(open_agent(TokenAccess(url, token), Elsewhere(), give_up_after=give_up_after))
 
 
-async def open_agent(url: str, token: str, lease: Lease, *, give_up_after: float) -> Sandbox:
-    """Return the sandbox of the agent at *url*, once it has said what it is."""
-    return await open_transport(HttpTransport(url, token), lease, give_up_after=give_up_after)
+async def open_agent(access: Access, lease: Lease, *, give_up_after: float) -> Sandbox:
+    """Return the sandbox of an agent of ours, once it has said what it is.
+
+    *access* is closed with it, and if it cannot be opened.
+    """
+    return await open_transport(HttpTransport(access), lease, give_up_after=give_up_after)
 
 
 async def open_transport(transport: Transport, lease: Lease, *, give_up_after: float) -> Sandbox:

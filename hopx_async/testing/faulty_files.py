@@ -68,6 +68,10 @@ class FaultyFiles(FileStore):
         changes = await self._faults.carry(lambda: self._inner.watch(path), repeatable=False)
         return _FaultyChanges(changes, self._faults)
 
+    async def aclose(self) -> None:
+        """End what is still open there."""
+        await self._inner.aclose()
+
 
 class _FaultyDownload(Download):
     def __init__(self, inner: Download, faults: Carrier) -> None:

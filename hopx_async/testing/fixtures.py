@@ -25,6 +25,7 @@ from hopx_async.testing.faults import Faults
 from hopx_async.testing.memory import memory
 from hopx_async.testing.memory_commands import Script
 from hopx_async.testing.virtual_time import without_waiting
+from hopx_async.transport.access import TokenAccess
 from hopx_async.transport.http import HttpTransport
 
 __all__ = [
@@ -100,7 +101,7 @@ async def _connected(agent: Agent, faults: Faults | None) -> AsyncGenerator[Sand
     if faults is None:
         opening = remote(agent.url, token=agent.token)
     else:
-        transport = HttpTransport(agent.url, agent.token)
+        transport = HttpTransport(TokenAccess(agent.url, agent.token))
 
         async def restart() -> None:
             await anyio.to_thread.run_sync(kill_agent, agent.pid)

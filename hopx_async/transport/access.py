@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 
-from hopx_async.errors import ConnectError, ConnectionLost, RemoteProtocolError, RequestTimeout
+from hopx_async.errors import (
+    ConnectError,
+    ConnectionLost,
+    InvalidArgument,
+    RemoteProtocolError,
+    RequestTimeout,
+)
 from hopx_async.protocol.rate import RateBudget
 from hopx_async.transport.bodies import Body
 from hopx_async.transport.files import PIECE_BYTES
 
-__all__ = ["Access", "read_body", "send", "translated"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "Access",
+    "TokenAccess",
+    "check_url",
+    "open_session",
+    "read_body",
+    "send",
+    "translated",
+]
+
+#: Seconds to make a connection.
+CONNECT_SECONDS = 10.0
 
 
 class Access(ABC):
@@ -52,9 +73,82 @@ class Access(ABC):
         if self.budget is not None:
             self.budget.refused(anyio.current_time(), retry_after)
 
+    async def aclose(self) -> None:
+        """Free what is held between requests. May be called again."""
+        await anyio.lowlevel.checkpoint()
+
+
+class TokenAccess(Access):
+    """The way to an agent whose one token is known.
+
+    Args:
+        url: Where it is.
+        token: Its token; travels in a header only, and stands in no URL, log or ``repr``.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.name = check_url(url)
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<TokenAccess {self.name}>"
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return the pool of connections."""
+        if self._session is None:
+            self._session = open_session()
+        return self._session
+
+    async def headers(self) -> Mapping[str, str]:
+        """Return the header with the token."""
+        return self._headers
+
+    async def aclose(self) -> None:
+        """Close the connections. May be called again."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return a pool of connections that sends nothing which its user did not say: no cookies."""
+    # No limit on connections: a hundred kills may each wait for a grace period.
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        loop=asyncio.get_running_loop(),
+    )
+
+
+def check_url(url: str, parameter: str = "url") -> str:
+    """Return a base URL without a slash at its end.
+
+    Raises:
+        InvalidArgument: If it is no http(s) URL, or carries a user, a query or a fragment.
+    """
+    rule = "http://HOST:PORT or https://HOST, without a user, a query or a fragment"
+    if not isinstance(url, str):
+        raise InvalidArgument(parameter, repr(url), rule)
+    try:
+        parts = urlsplit(url)
+        # Reading the port checks it.
+        odd = parts.username or parts.query or parts.fragment or (parts.port == 0)
+    except ValueError as error:
+        raise InvalidArgument(parameter, repr(url), rule) from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or odd:
+        shown = repr(url) if not parts.username else "(not shown: it carries a user)"
+        raise InvalidArgument(parameter, shown, rule)
+    return url.rstrip("/")
+
 
 async def send(
-    access: Access, verb: str, path: str, query: Mapping[str, str], body: Body | None = None
+    access: Access,
+    verb: str,
+    path: str,
+    query: Mapping[str, str] | Sequence[tuple[str, str]],
+    body: Body | None = None,
 ) -> aiohttp.ClientResponse:
     """Send a request once; again only after a 401, if the token could be renewed.
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
 import msgspec
 
-__all__ = ["Body", "JsonBody", "MultipartBody"]
+__all__ = ["Body", "JsonBody", "MultipartBody", "RawBody"]
 
 # Plain bytes of more than this make aiohttp warn.
 _PLAIN_BYTES = 1024 * 1024
@@ -29,6 +29,18 @@ class Body(ABC):
         """Return it from the beginning."""
 
 
+class RawBody(Body):
+    """A body that is bytes."""
+
+    def __init__(self, data: bytes, kind: str = "application/json") -> None:
+        self._data = data
+        self.headers = {"Content-Type": kind}
+
+    def content(self) -> bytes | io.BytesIO:
+        """Return it from the beginning."""
+        return io.BytesIO(self._data) if len(self._data) > _PLAIN_BYTES else self._data
+
+
 class JsonBody(Body):
     """A body that is one object."""
 
@@ -38,8 +50,7 @@ class JsonBody(Body):
 
     def content(self) -> bytes | io.BytesIO:
         """Return it, anew each time."""
-        data = msgspec.json.encode(self._value)
-        return io.BytesIO(data) if len(data) > _PLAIN_BYTES else data
+        return RawBody(msgspec.json.encode(self._value)).content()
 
 
 class MultipartBody(Body):

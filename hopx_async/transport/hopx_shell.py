@@ -26,7 +26,7 @@ class HopxShell(Shell):
     What a program prints is exact where it is UTF-8; the far side replaces what is not.
 
     Args:
-        access: The way to the agent. It belongs to whoever made it, and is not closed here.
+        access: The way to the agent; closed with the shell.
     """
 
     def __init__(self, access: Access) -> None:
@@ -66,4 +66,5 @@ class HopxShell(Shell):
         return ShellAnswer(*ran)
 
     async def aclose(self) -> None:
-        """Do nothing: nothing is held between calls."""
+        """Close the access."""
+        await self._access.aclose()

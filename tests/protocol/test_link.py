@@ -274,7 +274,8 @@ def test_the_last_credit_stands_for_all() -> None:
     """While nothing can be sent, of all credits of an asking the last one waits."""
     link, subscription = asked()
     link.receive(1, one(1, 0, HEAD))
-    offset, count, grants = len(HEAD), 0, set()
+    offset, count = len(HEAD), 0
+    grants: set[int] = set()
     while len(grants) < 5:
         output = memoryview(bytes(60_000))
         data, end = records.place_data(offset, records.STDOUT, 1.0, count, output)

@@ -57,6 +57,7 @@ FLOORS: list[list[set[str]]] = [
             "grouping",
             "handle",
             "launch",
+            "listing",
             "local_files",
             "mapping",
             "opening",
