@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +12,11 @@ import pytest
 
 import hopx_async as hopx
 from hopx_async.testing import ScriptedCommand, memory
+from tests.support.serving import Served
 from tests.support.stock import stock_sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto" / "from-hopx.md"
 
@@ -41,25 +44,39 @@ async def report(command: ScriptedCommand) -> int:
     return 1
 
 
-@pytest.fixture(params=["local", "memory", "stock"])
+@asynccontextmanager
+async def created(*arguments: str) -> AsyncGenerator[hopx.Sandbox]:
+    """A sandbox of a local server, by the door of the service."""
+    served = await asyncio.to_thread(Served, *arguments)
+    try:
+        url, key = await asyncio.to_thread(served.announced)
+        async with hopx.Sandbox.create("code-interpreter", base_url=url, api_key=key) as one:
+            yield one
+    finally:
+        assert (await asyncio.to_thread(served.end))[0] == 0
+
+
+@pytest.fixture(params=["local", "memory", "stock", "cloud", "cloud with stock agents"])
 async def sandbox(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[hopx.Sandbox]:
-    """A sandbox of each kind."""
-    if request.param == "local":
-        async with hopx.local() as one:
-            yield one
-    elif request.param == "memory":
-        scripts = {"process_data": clean, "train_model": train, "generate_report": report}
-        async with memory({f"python3 {k}.py": one for k, one in scripts.items()}) as one:
-            yield one
-    else:
-        async with stock_sandbox(tmp_path) as place:
-            yield place.sandbox
+    """A sandbox of each kind, by each kind of door."""
+    scripts = {"process_data": clean, "train_model": train, "generate_report": report}
+    async with AsyncExitStack() as stack:
+        if request.param == "local":
+            yield await stack.enter_async_context(hopx.local())
+        elif request.param == "memory":
+            texts = {f"python3 {name}.py": script for name, script in scripts.items()}
+            yield await stack.enter_async_context(memory(texts))
+        elif request.param == "stock":
+            yield (await stack.enter_async_context(stock_sandbox(tmp_path))).sandbox
+        else:
+            arguments = ("--agent", "stock") if "stock" in request.param else ()
+            yield await stack.enter_async_context(created(*arguments))
 
 
 async def test_the_table_is_the_same_everywhere(
     sandbox: hopx.Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It prints what the page shows: on our agent, on a stock agent, in memory."""
+    """It prints what the page shows: on our agent, on a stock agent, in memory, by each door."""
     program, printed = shown()
     names: dict[str, Any] = {}
     exec(compile(program.replace("asyncio.run(main())", ""), str(PAGE), "exec"), names)  # noqa: S102  # the page
