@@ -38,11 +38,11 @@ test-all: test ## the same under every other supported Python found on this mach
 	  fi; \
 	done
 
-# HopX's Python clients close no connection.
-LEFT_OPEN := -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning
+# HopX's Python clients close no connection, and call what websockets is about to drop.
+THEIR_HABITS := $(addprefix -W ignore::,ResourceWarning DeprecationWarning pytest.PytestUnraisableExceptionWarning)
 
 test-official: $(official_stamp) ## HopX's own clients, and schemathesis, against the local server
-	@$(bin)/python -m pytest -m official tests/official $(LEFT_OPEN) $(ARGS)
+	@$(bin)/python -m pytest -m official tests/official $(THEIR_HABITS) $(ARGS)
 
 check: $(dev_stamp) ## lint, format, types, structure
 	@$(bin)/python -m ruff check

@@ -134,7 +134,7 @@ class CommandHandle(CommandReader):
 
         Args:
             pattern: A regular expression; searched for, not matched from the beginning.
-            after: As for `events`: only look at what comes behind.
+            after: As for `events`, `END` included: only look at what comes behind.
             stream: Only look at ``"stdout"`` or ``"stderr"``, None for both in the order observed.
 
         Raises:

@@ -150,7 +150,9 @@ def group(sandboxes: Pool | Iterable[Sandbox], **options: Any) -> Group:
     if isinstance(sandboxes, Pool):
         inner: Any = sandboxes._inner
     else:
-        inner = [_inner(sandbox) for sandbox in sandboxes]
+        inner = sandboxes
+        if isinstance(inner, Iterable):
+            inner = [_inner(sandbox) for sandbox in inner]
     return cast("Group", _carried_out("sandboxes", partial(_spreading.group, inner, **options)))
 
 

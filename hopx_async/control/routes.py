@@ -19,12 +19,13 @@ from hopx_async.control.tokens import issue
 from hopx_async.errors import HopxError
 from hopx_async.protocol import lifecycle
 
-__all__ = ["MAX_PAGE", "ControlRoutes"]
+__all__ = ["MAX_PAGE", "MAX_SECONDS", "ControlRoutes"]
 
 #: Sandboxes on one page of a listing.
 MAX_PAGE = 1000
 _DEFAULT_PAGE = 100
-_MAX_SECONDS = 10 * 365 * 24 * 3600
+#: Seconds after which a sandbox may be deleted, at most.
+MAX_SECONDS = 10 * 365 * 24 * 3600
 _WORDS = {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "INVALID_REQUEST"}
 
 
@@ -78,7 +79,11 @@ class ControlRoutes:
                 return error_answer(500, "INTERNAL_ERROR", str(error), {})
             except web.HTTPException as error:
                 word = _WORDS.get(error.status, "INVALID_REQUEST")
-                return error_answer(error.status, word, f"{error.reason}: {request.path[:200]}", {})
+                message = f"{error.reason}: {request.path[:200]}"
+                response = error_answer(error.status, word, message, {})
+                if "Allow" in error.headers:
+                    response.headers["Allow"] = error.headers["Allow"]
+                return response
             except ConnectionError:
                 raise
             except Exception as error:  # noqa: BLE001  # a bug of ours is answered, too
@@ -218,7 +223,7 @@ def _token(sandbox: Sandbox) -> dict[str, Any]:
 def _seconds(value: object) -> int | None:
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MAX_SECONDS:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_SECONDS:
         raise _wrong("timeout_seconds", "a whole number of seconds above 0")
     return value
 

@@ -13,6 +13,7 @@ from hopx_async.transport.access import Access
 from hopx_async.transport.hopx_shell import HopxShell
 from hopx_async.transport.http_files import HttpFiles
 from hopx_async.transport.marker_calls import facts as marker_facts
+from hopx_async.transport.marker_host import PATIENCE
 from hopx_async.transport.markers import MarkerTransport
 
 __all__ = ["open_stock", "stock_capabilities"]
@@ -56,7 +57,12 @@ async def open_stock(
     """
     # Never without: whoever asks too often is refused, and then every handle waits.
     access.budget = access.budget or RateBudget()
-    transport = MarkerTransport(HopxShell(access), sandbox_id, files=HttpFiles(access))
+    transport = MarkerTransport(
+        HopxShell(access),
+        sandbox_id,
+        files=HttpFiles(access),
+        patience=min(PATIENCE, give_up_after),
+    )
     client = AgentClient(transport, sandbox_id, give_up_after=give_up_after)
     try:
         await client.call("hello")

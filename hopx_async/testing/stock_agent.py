@@ -55,11 +55,13 @@ class StockSettings:
         fault_rate: Share of requests, 0 to 1, answered with 500, 502 or 503: half of them
             although they were carried out.
         seed: Of the choice of those.
+        output_limit: Characters of each stream that an answer keeps, None for all of them.
     """
 
     requests_per_minute: int = REQUESTS_PER_MINUTE
     fault_rate: float = 0.0
     seed: int = 0
+    output_limit: int | None = None
 
 
 class Quota:
@@ -201,8 +203,6 @@ class StockAgent:
         return guard
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in _OPEN_PATHS:
-            return await handler(request)
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         ours = bool(self._token) and hmac.compare_digest(given.encode(), self._token.encode())
         if ours and self._freeze is not None and request.path in {"/v1/pause", "/v1/resume"}:
@@ -211,6 +211,8 @@ class StockAgent:
             return json_response({"paused": self._paused})
         if self._paused:
             raise StockRefusal("SANDBOX_STOPPED", "the sandbox is paused", status=503)
+        if request.path in _OPEN_PATHS:
+            return await handler(request)
         if not ours:
             self._check(given)
         wait = self.quota.take(time.monotonic())
@@ -245,6 +247,8 @@ class StockAgent:
 
     async def _run(self, request: web.Request) -> web.Response:
         ran = await self.programs.run(await read_json(request, _MAX_BODY))
+        for stream in ("stdout", "stderr"):
+            ran[stream] = ran[stream][: self._settings.output_limit]
         return json_response({**ran, "timestamp": stamp()})
 
     async def _background(self, request: web.Request) -> web.Response:

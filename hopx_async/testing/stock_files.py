@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -45,7 +46,8 @@ class StockFiles(FileRoutes):
 
     async def _list(self, request: web.Request) -> web.Response:
         place = await self._inside(request.query.get("path") or WORKSPACE)
-        told, found, after = self._told(place), [], None
+        told, found = self._told(place), list[Any]()
+        after: str | None = None
         while True:
             page, after = await asyncio.to_thread(list_directory, place, told, after)
             found += page

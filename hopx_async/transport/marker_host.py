@@ -22,14 +22,16 @@ from hopx_async.errors import (
 )
 from hopx_async.protocol import records
 from hopx_async.protocol.backoff import Backoff
-from hopx_async.protocol.marker_answers import Line, read_answer
+from hopx_async.protocol.marker_answers import CutAnswer, Line, read_answer
 from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER, RateBudget
 from hopx_async.transport.shell import Shell, ShellAnswer
 
-__all__ = ["PATIENCE", "REQUEST_SECONDS", "MarkerHost", "program"]
+__all__ = ["MAX_QUIET", "PATIENCE", "REQUEST_SECONDS", "MarkerHost", "program"]
 
 #: Seconds in which a request is made again before the far side counts as gone.
 PATIENCE = 30.0
+#: Seconds that a far side which has had enough is waited for; longer, its refusal is raised.
+MAX_QUIET = 300.0
 #: Seconds that one request may take there.
 REQUEST_SECONDS = 60.0
 _NOT_THERE = 3
@@ -68,29 +70,41 @@ class MarkerHost:
         shell: Runs programs there.
         root: Directory of the markers there.
         budget: When a request may be made, None where the shell waits for its turn itself.
+        patience: Seconds in which a request is made again, None for `PATIENCE`.
 
     Attributes:
         requests: How many requests were made so far.
     """
 
-    def __init__(self, shell: Shell, root: str, budget: RateBudget | None) -> None:
+    def __init__(
+        self,
+        shell: Shell,
+        root: str,
+        budget: RateBudget | None,
+        *,
+        patience: float | None = None,
+    ) -> None:
         self._shell = shell
         self._root = root
         self._budget = budget
+        self._patience = PATIENCE if patience is None else patience
         digest = hashlib.sha256(program().encode()).hexdigest()[:16]
         self._path = f"{root}/{digest}.pl"
         self._known = False
+        self._answers = False
         self.requests = 0
 
     async def ready(self) -> None:
         """Return once the far side has answered, and has the program. Cancelling it is safe.
+
+        Once it has answered that counts, until it was given up.
 
         Raises:
             Unsupported: If it has no Perl.
             TransportError: If nobody answered for long.
             ApiError: If it says no.
         """
-        if not self._known:
+        if not self._answers:
             await self.tidy()
 
     async def tidy(self) -> None:
@@ -111,25 +125,32 @@ class MarkerHost:
         Raises:
             Unsupported: If the far side has no Perl.
             TransportError: If nobody answered for long.
+            CutAnswer: If only the beginning of an answer arrived; a smaller one may be whole.
             ApiError: If it says no.
             RemoteProtocolError: If what answers is not the program.
         """
-        backoff = Backoff(give_up_after=PATIENCE)
+        backoff = Backoff(give_up_after=self._patience)
         while True:
             try:
                 options = {"env": env, "seconds": seconds, "workdir": workdir}
-                return await self._ask_once(operation, arguments, options)
+                lines = await self._ask_once(operation, arguments, options)
+            except CutAnswer:
+                raise
             except RateLimited as error:
-                quiet = error.retry_after or DEFAULT_RETRY_AFTER
-                if self._budget is not None:
-                    self._budget.refused(anyio.current_time(), quiet)
-                reason: HopxError = error
+                await self._be_quiet(error)
+                # Whoever asks for patience is there.
+                backoff.succeeded()
+                continue
             except (TransportError, AgentFault, RemoteProtocolError) as error:
                 if "executable file not found" in str(error):
                     raise self._without_perl() from error
-                reason = error
+                reason: HopxError = error
+            else:
+                self._answers = True
+                return lines
             delay = backoff.failed(anyio.current_time(), random.random())  # noqa: S311  # no secret
             if delay is None:
+                self._answers = False
                 if isinstance(reason, RemoteProtocolError | TransportError):
                     raise reason
                 raise ConnectionLost(f"{self._shell.name} failed again and again: {reason}")
@@ -138,6 +159,14 @@ class MarkerHost:
     async def aclose(self) -> None:
         """Close the shell."""
         await self._shell.aclose()
+
+    async def _be_quiet(self, error: RateLimited) -> None:
+        seconds = error.retry_after or DEFAULT_RETRY_AFTER
+        if seconds > MAX_QUIET:
+            raise error
+        if self._budget is not None:
+            self._budget.refused(anyio.current_time(), seconds)
+        await anyio.sleep(seconds)
 
     async def _ask_once(
         self,
@@ -165,6 +194,12 @@ class MarkerHost:
     def _read(self, operation: str, answer: ShellAnswer) -> list[Line]:
         try:
             return read_answer(operation, answer.stdout)
+        except CutAnswer:
+            if answer.exit_code == 0:
+                raise
+            # It ended before its answer did: that may be another time.
+            said = answer.stderr.strip()[-300:]
+            raise RemoteProtocolError(f"{operation} broke off, and said {said!r}") from None
         except RemoteProtocolError as error:
             said = answer.stderr.strip()[-300:]
             if "perl" in said and "not found" in said:

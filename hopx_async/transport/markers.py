@@ -15,7 +15,8 @@ import anyio
 
 from hopx_async.errors import ConnectionLost, HopxError, TransportError
 from hopx_async.protocol import wire
-from hopx_async.protocol.marker_logs import ROOM, MarkerLogs
+from hopx_async.protocol.marker_answers import CutAnswer
+from hopx_async.protocol.marker_logs import MarkerLogs
 from hopx_async.protocol.markers import marker_root, tick_arguments
 from hopx_async.protocol.peer import Peer
 from hopx_async.protocol.rate import Pace, RateBudget
@@ -37,6 +38,7 @@ class MarkerTransport(Transport):
         root: Directory of the markers there, None for `marker_root`.
         workspace: Where a relative working directory begins there.
         files: Its files, None for none; closed with the transport.
+        patience: Seconds in which a request that fails is made again, None for `PATIENCE`.
         budget: What polls and calls may take, None where the shell waits for its turn itself.
 
     Attributes:
@@ -51,12 +53,13 @@ class MarkerTransport(Transport):
         root: str | None = None,
         workspace: str = "/workspace",
         files: FileStore | None = None,
+        patience: float | None = None,
         budget: RateBudget | None = None,
     ) -> None:
         self.name = shell.name
         self._files = files
         root = root or marker_root(sandbox_id)
-        self._host = MarkerHost(shell, root, budget)
+        self._host = MarkerHost(shell, root, budget, patience=patience)
         self._logs = MarkerLogs()
         self._calls = MarkerCalls(self._host, self._logs, sandbox_id, workspace, self._changed)
         self._sandbox_id = sandbox_id
@@ -157,9 +160,15 @@ class MarkerTransport(Transport):
         if not watched and not fetches:
             return
         self.polls_made += 1
-        arguments = tick_arguments(ROOM, watched, fetches)
+        arguments = tick_arguments(self._logs.room, watched, fetches)
         try:
             lines = await self._host.ask("tick", arguments)
+        except CutAnswer:
+            self._logs.want(fetches)
+            # The far side keeps only so much of what a program prints, and does not say how much.
+            if not self._logs.shrink():
+                raise
+            return
         except BaseException:
             self._logs.want(fetches)
             raise

@@ -128,12 +128,12 @@ def test_the_last_lines_of_a_long_log_are_looked_for_from_its_end(
     os.mkfifo(gate)
     number = agent.start("seq 1000000; printf end; echo > gate; exec sleep 300")
     gate.read_text()
-    read = []
+    read: list[int] = []
     feed = LineCutter.feed
 
-    def counted(self: LineCutter, data: bytes) -> None:
+    def counted(cutter: LineCutter, data: bytes) -> None:
         read.append(len(data))
-        feed(self, data)
+        feed(cutter, data)
 
     monkeypatch.setattr(LineCutter, "feed", counted)
     shown = agent.cli("logs", "--last", "2", number)

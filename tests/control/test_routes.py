@@ -218,6 +218,14 @@ async def test_what_is_not_here(tmp_path: Path) -> None:
         assert [one["name"] for one in told["data"]] == ["code-interpreter", "python"]
 
 
+async def test_a_method_that_is_not_here_names_those_that_are(tmp_path: Path) -> None:
+    """405 says in its header what a route can be asked by."""
+    async with controlled(tmp_path) as control:
+        async with control.http.patch("/v1/templates/build") as answer:
+            assert answer.status == 405
+            assert {*answer.headers["Allow"].split(",")} >= {"POST"}
+
+
 async def test_the_page_of_routes_has_them_all(tmp_path: Path) -> None:
     """Each route of the control plane stands in the reference, and no other."""
     page = Path(__file__).parents[2] / "docs" / "reference" / "hopx-routes.md"

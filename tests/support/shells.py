@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -13,6 +14,7 @@ from hopx_async.client import AgentClient
 from hopx_async.errors import AgentFault, ConnectionLost, RateLimited
 from hopx_async.keeper import proc
 from hopx_async.model import Capabilities
+from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.protocol.rate import RateBudget
 from hopx_async.sandbox import Sandbox
 from hopx_async.transport.marker_calls import facts
@@ -103,13 +105,20 @@ def quick() -> RateBudget:
 class Marked:
     """A sandbox whose commands are kept by markers, and what there is to look at."""
 
-    def __init__(self, root: Path, workspace: Path, shell: LocalShell, budget: RateBudget) -> None:
+    def __init__(
+        self,
+        root: Path,
+        workspace: Path,
+        shell: LocalShell,
+        budget: RateBudget,
+        give_up_after: float = GIVE_UP_AFTER,
+    ) -> None:
         self.root = root
         self.shell = shell
         self.transport = MarkerTransport(
             shell, "sbx_marked", root=str(root), workspace=str(workspace), budget=budget
         )
-        self.client = AgentClient(self.transport, "sbx_marked")
+        self.client = AgentClient(self.transport, "sbx_marked", give_up_after=give_up_after)
         capabilities = Capabilities(agent="stock", version="1", **facts()["capabilities"])
         self.sandbox = Sandbox(self.client, _Nothing(), capabilities)
 
@@ -120,10 +129,16 @@ class Marked:
 
 @asynccontextmanager
 async def marked_sandbox(
-    directory: Path, shell: LocalShell | None = None, *, budget: RateBudget | None = None
+    directory: Path,
+    shell: LocalShell | None = None,
+    *,
+    budget: RateBudget | None = None,
+    give_up_after: float = GIVE_UP_AFTER,
 ) -> AsyncGenerator[Marked]:
     """Open a sandbox by markers in a directory; in the end nothing of it is left."""
-    marked = Marked(directory / "root", directory, shell or LocalShell(), budget or quick())
+    marked = Marked(
+        directory / "root", directory, shell or LocalShell(), budget or quick(), give_up_after
+    )
     try:
         yield marked
     finally:
@@ -149,11 +164,16 @@ async def reap(root: Path) -> None:
     """Wait for the end of supervisors, and for those that became children of this process."""
     while supervisors_of(root):
         await asyncio.sleep(0.01)
-    for path in root.glob("c/*/sup"):
-        try:
-            os.waitpid(int(path.read_text().split()[0]), os.WNOHANG)
-        except ChildProcessError:
-            continue
+    while mine := [pid for pid in proc.children(os.getpid()) if _is_supervisor(pid)]:
+        for pid in mine:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        await asyncio.sleep(0.01)
+
+
+def _is_supervisor(pid: int) -> bool:
+    stat = proc.read_stat(pid)
+    return stat is not None and stat.name == "hopx supervisor"
 
 
 class _Nothing:

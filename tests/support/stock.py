@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import shutil
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from hopx_async.protocol.markers import marker_root
 from hopx_async.protocol.rate import RateBudget
 from hopx_async.providers.stock import open_stock
 from hopx_async.sandbox import Sandbox
-from hopx_async.testing.stock_agent import StockAgent, StockSettings
+from hopx_async.testing.stock_agent import REQUESTS_PER_MINUTE, Quota, StockAgent, StockSettings
 from hopx_async.transport.access import Access
 from tests.support.shells import quick, reap
 
@@ -62,12 +63,18 @@ class Faulty:
     Attributes:
         percent: How many of a hundred go wrong, each in one of `FAULTS`.
         made: How often each of them was.
+        once: What goes wrong with the next request that has these bytes in it.
+        quota: Counts what the client sends, and refuses nothing.
+        largest: Bytes of the largest answer.
         url: Where it listens.
     """
 
     def __init__(self, target: str, *, percent: int = 0, seed: int = 0) -> None:
         self.percent = percent
         self.made: Counter[str] = Counter()
+        self.once: dict[bytes, str] = {}
+        self.quota = Quota(REQUESTS_PER_MINUTE)
+        self.largest = 0
         self.url = ""
         self._target = target
         self._chance = random.Random(seed)  # noqa: S311  # no secret
@@ -90,8 +97,11 @@ class Faulty:
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         broken = self._chance.randrange(100) < self.percent
         fault = self._chance.choice(FAULTS) if broken else ""
-        self.made[fault] += 1
         data = await request.read()
+        for key in [key for key in self.once if key in data]:
+            fault = self.once.pop(key)
+        self.made[fault] += 1
+        self.quota.take(time.monotonic())
         if fault == "502 before":
             return web.Response(status=502, text="<html>bad gateway</html>")
         if fault != "cut before":
@@ -114,6 +124,7 @@ class Faulty:
         url = self._target + request.path_qs
         async with self._http.request(request.method, url, data=data, headers=headers) as answer:
             body = await answer.read()
+            self.largest = max(self.largest, len(body))
             told = {"Content-Type": answer.headers.get("Content-Type", "text/plain")}
             if "Retry-After" in answer.headers:
                 told["Retry-After"] = answer.headers["Retry-After"]
@@ -133,7 +144,7 @@ class StockPlace:
 
     sandbox: Sandbox
 
-    def __init__(self, directory: Path, settings: StockSettings, faults: int, seed: int) -> None:
+    def __init__(self, directory: Path, settings: StockSettings, faults: int | None) -> None:
         self.workspace = directory / "workspace"
         self.workspace.mkdir(exist_ok=True)
         self.sandbox_id = f"t{os.urandom(6).hex()}"
@@ -146,20 +157,21 @@ class StockPlace:
             env={**env, "HOME": str(self.workspace)},
             settings=settings,
         )
-        self._faults, self._seed = faults, seed
+        self._proxied, self._faults = faults is not None, faults or 0
         self._access: list[StockAccess] = []
 
     async def open(self) -> None:
         """Let agent and proxy listen."""
         await self.agent.open()
-        self.proxy = Faulty(self.agent.url, percent=self._faults, seed=self._seed)
+        self.proxy = Faulty(self.agent.url, percent=self._faults, seed=7)
         await self.proxy.open()
 
     async def connect(
         self, budget: RateBudget | None = None, *, give_up_after: float = 60.0
     ) -> Sandbox:
         """Open the sandbox, once more for each call; a *budget* of None lets everything pass."""
-        url = self.proxy.url if self._faults else self.agent.url
+        # Only where it is wanted: it passes no sockets.
+        url = self.proxy.url if self._proxied else self.agent.url
         access = StockAccess(url, budget or quick())
         self._access.append(access)
         facts = {"agent": "HopX VM Agent (Go)", "version": "3.2.8"}
@@ -183,13 +195,24 @@ UNLIMITED = StockSettings(requests_per_minute=1_000_000)
 
 @asynccontextmanager
 async def stock_sandbox(
-    directory: Path, settings: StockSettings = UNLIMITED, *, faults: int = 0, seed: int = 0
+    directory: Path,
+    settings: StockSettings = UNLIMITED,
+    *,
+    faults: int | None = None,
+    budget: RateBudget | None = None,
 ) -> AsyncGenerator[StockPlace]:
-    """Emulate a stock sandbox and open it; in the end nothing of it is left."""
-    place = StockPlace(directory, settings, faults, seed)
+    """Emulate a stock sandbox and open it; in the end nothing of it is left.
+
+    Args:
+        directory: Where its workspace is.
+        settings: How the agent behaves.
+        faults: How many of a hundred requests go wrong on the way; None for no proxy there.
+        budget: What the client keeps to; None lets everything pass.
+    """
+    place = StockPlace(directory, settings, faults)
     await place.open()
     try:
-        place.sandbox = await place.connect()
+        place.sandbox = await place.connect(budget)
         try:
             yield place
         finally:

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from hopx_async.agent.dialect.answers import Refused
@@ -144,10 +145,11 @@ class Asks:
             if not isinstance(value, str) or not value or "\0" in value:
                 raise _wrong(key, "a directory")
             place = self._places.outside(value)
-            if not place.is_dir():
-                message = f"{key}={value[:200]!r}: there is no such directory"
-                raise Refused("DIRECTORY_NOT_FOUND", message)
-            return str(place)
+            with suppress(OSError, ValueError):  # a name that no directory can have
+                if place.is_dir():
+                    return str(place)
+            message = f"{key}={value[:200]!r}: there is no such directory"
+            raise Refused("DIRECTORY_NOT_FOUND", message)
         return None
 
     def _program(self, language: str, *names: str) -> str:
