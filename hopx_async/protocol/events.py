@@ -163,7 +163,7 @@ class EventReader:
         self._reader = records.RecordReader(position.offset)
         self._jumped = False
         # What came behind a gap waits here until everything before the gap is read.
-        self._later: deque[tuple[int, bytes]] = deque()
+        self._later: deque[tuple[int, bytes | memoryview]] = deque()
         self.position = position
         # Whether a stream's count is where the log is; behind a line it may be ahead of it.
         self._caught_up = [position.offset == 0, position.offset == 0]
@@ -195,7 +195,7 @@ class EventReader:
         """Whether the terminal event has been read."""
         return self.state == lifecycle.ENDED
 
-    def feed(self, offset: int, data: bytes) -> int:
+    def feed(self, offset: int, data: bytes | memoryview) -> int:
         """Add log bytes that begin at *offset*; return how many of them were new.
 
         What was fed before falls away. An offset beyond is a jump over what

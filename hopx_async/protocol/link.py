@@ -164,7 +164,7 @@ class Link:
             else:
                 self._refused(subscription, wire.error_from_dict(control.error))
 
-    def _receive_data(self, asking: Asking, offset: int, data: bytes) -> None:
+    def _receive_data(self, asking: Asking, offset: int, data: bytes | memoryview) -> None:
         subscription = asking.subscription
         reader = subscription._reader
         if reader is None:
@@ -183,7 +183,9 @@ class Link:
         if reader.pending:
             self._holders.received(subscription)
 
-    def _receive_fate(self, subscription: Subscription, offset: int, data: bytes) -> None:
+    def _receive_fate(
+        self, subscription: Subscription, offset: int, data: bytes | memoryview
+    ) -> None:
         process_id = subscription.process_id
         reader = RecordReader(offset)
         reader.feed(data)
@@ -233,14 +235,14 @@ class Link:
         if reader.ended:
             subscription.close()
         elif event is not None:
-            self._grant(subscription, reader)
+            self._grant(subscription, reader, drained=reader.pending == 0)
         elif subscription._lost:
             return subscription._lose()
         elif subscription._over:
             self._check_over(subscription, reader)
         else:
             # Not only after progress: on a feed that lags, all may have come before.
-            self._grant(subscription, reader)
+            self._grant(subscription, reader, drained=True)
         return event
 
     def _read(self, subscription: Subscription, reader: EventReader) -> Event | None:
@@ -254,13 +256,12 @@ class Link:
             self._holders.looked(subscription, took=event is not None, empty=not left)
         return event
 
-    def _grant(self, subscription: Subscription, reader: EventReader) -> None:
+    def _grant(self, subscription: Subscription, reader: EventReader, *, drained: bool) -> None:
         pending, missing = reader.pending, reader.missing
+        if drained:
+            subscription._widen(reader.fed)
         for asking in subscription._askings:
             left = asking.granted - asking.received
-            if pending == 0 and left < subscription._window // 2:
-                # It is read as fast as it comes: let more be under way.
-                subscription._window = min(2 * subscription._window, subscription._most)
             room = max(subscription._window - pending, missing)
             if left < room // 2 or left < missing:
                 asking.granted = asking.received + room

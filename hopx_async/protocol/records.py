@@ -193,7 +193,7 @@ class Record:
     __slots__ = ("_buffer", "_start", "_stop", "at", "end", "kind", "offset")
 
     def __init__(  # noqa: PLR0917  # made once per record, where keywords cost
-        self, kind: int, at: float, offset: int, buffer: bytes, start: int, stop: int
+        self, kind: int, at: float, offset: int, buffer: bytes | memoryview, start: int, stop: int
     ) -> None:
         self.kind = kind
         self.at = at
@@ -210,7 +210,7 @@ class Record:
     @property
     def payload(self) -> bytes:
         """The bytes behind the header."""
-        return self._buffer[self._start : self._stop]
+        return bytes(self._buffer[self._start : self._stop])
 
     @property
     def stream_offset(self) -> int:
@@ -221,7 +221,7 @@ class Record:
     @property
     def data(self) -> bytes:
         """The output of a data record."""
-        return self._buffer[self._start + DATA_PREFIX.size : self._stop]
+        return bytes(self._buffer[self._start + DATA_PREFIX.size : self._stop])
 
     def base(self) -> tuple[int, int, int]:
         """Return log offset, stdout bytes and stderr bytes of a ``BASE`` record.
@@ -277,7 +277,7 @@ class RecordReader:
         # Nobody has checked the size yet; it must not become a grant without bounds.
         return max(0, min(size, MAX_SPEC_BYTES) - self.pending)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Add the bytes that follow those fed before."""
         self._chunks.append(data)
         self._waiting += len(data)
@@ -287,9 +287,9 @@ class RecordReader:
         """Drop what is pending and go on at log *offset*."""
         #: Log offset behind the last record read (pads count as read).
         self.offset = offset
-        self._buffer = b""
+        self._buffer: bytes | memoryview = b""
         self._position = 0
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | memoryview] = []
         self._waiting = 0
         #: Bytes fed and not yet read.
         self.pending = 0
