@@ -67,9 +67,9 @@ class Pump:
         self._link = Link()
         self._feeds = 0
         self._feed: int | None = None
-        self._writable = anyio.Event()
-        self._wanted = anyio.Event()
-        self._waiters: dict[Subscription, anyio.Event] = {}
+        self._writable = asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._waiters: dict[Subscription, asyncio.Event] = {}
         self._listeners: dict[Subscription, Callable[[], None]] = {}
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -144,7 +144,7 @@ class Pump:
         """Wait until there may be something to take. Cancelling it is safe."""
         event = self._waiters.get(subscription)
         if event is None:
-            event = self._waiters[subscription] = anyio.Event()
+            event = self._waiters[subscription] = asyncio.Event()
         try:
             await event.wait()
         finally:
@@ -208,7 +208,7 @@ class Pump:
             reason = await self._serve_until_hopeless(backoff)
             _log.warning("link of %s given up: %s", self._transport.name, reason)
             backoff.succeeded()
-            self._wanted = anyio.Event()
+            self._wanted = asyncio.Event()
             self._fail(reason)
             await self._wanted.wait()
 
@@ -267,7 +267,7 @@ class Pump:
     async def _write(self, channel: Channel, feed: int) -> None:
         while True:
             await self._writable.wait()
-            self._writable = anyio.Event()
+            self._writable.clear()
             while (frame := self._link.data_to_send(feed)) is not None:
                 await channel.send(frame)
 
