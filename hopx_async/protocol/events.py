@@ -229,7 +229,7 @@ class EventReader:
         Raises:
             RemoteProtocolError: If the bytes break the grammar of a log.
         """
-        while not self.ended:
+        while (state := self.state) != lifecycle.ENDED:
             try:
                 record = self._reader.read()
                 if record is None:
@@ -237,8 +237,13 @@ class EventReader:
                         return None
                     self._cross_gap()
                     continue
-                state = lifecycle.advance(self.state, record.kind)
-                event = self._event(record)
+                kind = record.kind
+                if kind in records.DATA_KINDS and state == lifecycle.RUNNING and not self._jumped:
+                    # What comes most by far, and changes nothing.
+                    event: Event | None = self._data(record)
+                else:
+                    state = lifecycle.advance(state, kind)
+                    event = self._event(record)
             except (records.RecordError, lifecycle.LifecycleError) as error:
                 raise RemoteProtocolError(f"log of {self._process_id}: {error}") from error
             self.state = state
@@ -294,7 +299,8 @@ class EventReader:
     def _data(self, record: records.Record) -> Stdout | Stderr | None:
         data = record.data
         index = 1 if record.kind == records.STDOUT else 2
-        begin, end = record.stream_offset, record.stream_offset + len(data)
+        begin = record.stream_offset
+        end = begin + len(data)
         read = begin if self.position[index] == UNKNOWN else self.position[index]
         if begin != read:
             if begin > read or self._caught_up[index - 1]:

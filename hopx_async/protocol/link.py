@@ -257,11 +257,15 @@ class Link:
         return event
 
     def _grant(self, subscription: Subscription, reader: EventReader, *, drained: bool) -> None:
-        pending, missing = reader.pending, reader.missing
         if drained:
             subscription._widen(reader.fed)
+        # What a record lacks is of interest to who has found no whole one.
+        missing = reader.missing if drained else 0
         for asking in subscription._askings:
             left = asking.granted - asking.received
+            if left >= subscription._window // 2 and left >= missing:
+                continue
+            pending = reader.pending
             room = max(subscription._window - pending, missing)
             if left < room // 2 or left < missing:
                 asking.granted = asking.received + room

@@ -306,6 +306,6 @@ class Peer:
 
 
 def _up_to_block(offset: int, limit: int) -> int:
-    """Return *limit*, or less so that no record is cut: whoever gets two halves has to join them."""
+    """Return *limit*, or less so that no record is cut: halves would have to be joined again."""
     beyond = (offset + limit) % records.BLOCK
     return limit - beyond if beyond <= limit // 2 else limit

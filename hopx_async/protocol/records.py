@@ -78,21 +78,17 @@ DATA_KINDS = frozenset({STDOUT, STDERR})
 TERMINAL_KINDS = frozenset({EXITED, LOST})
 FIRST_KINDS = frozenset({BASE, SPEC})
 KIND_NAMES = {
-    BASE: "Base",
-    SPEC: "Spec",
-    STARTED: "Started",
-    STDOUT: "Stdout",
-    STDERR: "Stderr",
-    EXITED: "Exited",
-    LOST: "Lost",
-    USAGE: "Usage",
-    PAD: "Pad",
-}
+    BASE: "Base", SPEC: "Spec", STARTED: "Started", STDOUT: "Stdout", STDERR: "Stderr",
+    EXITED: "Exited", LOST: "Lost", USAGE: "Usage", PAD: "Pad",
+}  # fmt: skip
 
 HEADER = struct.Struct("<BxxxId")
 BASE_PAYLOAD = struct.Struct("<QQQ")
 DATA_PREFIX = struct.Struct("<Q")
 _DATA_HEADER = struct.Struct("<BxxxIdQ")
+_LEAST_SIZES = {
+    kind: HEADER.size + (DATA_PREFIX.size if kind in DATA_KINDS else 0) for kind in KIND_NAMES
+}
 _PADS = bytes([PAD]) * BLOCK
 # Less room than this at the end of a block is padded, not filled with a sliver.
 _LEAST_ROOM = _DATA_HEADER.size + 1
@@ -300,15 +296,20 @@ class RecordReader:
         Raises:
             RecordError: If the bytes are no record. Nothing was taken then.
         """
-        self._skip_pads()
-        if not self._ensure(HEADER.size):
-            self._check_kind()
-            return None
-        kind, size, at = HEADER.unpack_from(self._buffer, self._position)
-        self._check(kind, size)
-        if not self._ensure(size):
-            return None
+        here = self.pending - self._waiting
+        if here < HEADER.size or self._buffer[self._position] == PAD:
+            self._skip_pads()
+            if not self._ensure(HEADER.size):
+                self._check_kind()
+                return None
+            here = self.pending - self._waiting
         start = self._position
+        kind, size, at = HEADER.unpack_from(self._buffer, start)
+        self._check(kind, size)
+        if size > here:
+            if not self._ensure(size):
+                return None
+            start = self._position
         record = Record(kind, at, self.offset, self._buffer, start, start + size)
         self._advance(size)
         return record
@@ -340,9 +341,9 @@ class RecordReader:
             self._check(self._buffer[self._position], HEADER.size)
 
     def _check(self, kind: int, size: int) -> None:
-        if kind not in KIND_NAMES:
+        least = _LEAST_SIZES.get(kind)
+        if least is None:
             raise RecordError(f"kind {kind} at log offset {self.offset}")
         room = BLOCK - self.offset % BLOCK if kind != SPEC else MAX_SPEC_BYTES
-        least = HEADER.size + (DATA_PREFIX.size if kind in DATA_KINDS else 0)
         if not least <= size <= room:
             raise RecordError(f"size {size} of {KIND_NAMES[kind]} at log offset {self.offset}")
