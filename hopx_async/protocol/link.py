@@ -159,6 +159,7 @@ class Link:
         elif (asking := self._askings.get(control.ask)) is not None:
             subscription = asking.subscription
             news.subscriptions[subscription] = None
+            asking.over = True
             if isinstance(control, wire.Over):
                 self._over(subscription)
             else:
@@ -169,6 +170,8 @@ class Link:
         reader = subscription._reader
         if reader is None:
             self._receive_fate(subscription, offset, data)
+            asking.over = True
+            self._forget(subscription)
             return
         if offset < asking.end:
             return  # a frame that came twice
@@ -197,7 +200,6 @@ class Link:
             raise RemoteProtocolError(f"{record!r} is no last record of {process_id}")
         # How much output came before is not known here: the cursor is of no use for output.
         subscription._fate = exit_event(process_id, record, Position(record.end, 0, 0))
-        self._forget(subscription)
 
     def _over(self, subscription: Subscription) -> None:
         reader = subscription._reader
@@ -233,6 +235,8 @@ class Link:
             self._fail(subscription, error)
             return None
         if reader.ended:
+            for asking in subscription._askings:
+                asking.over = asking.end >= reader.position.offset
             subscription.close()
         elif event is not None:
             self._grant(subscription, reader, drained=reader.pending == 0)
@@ -298,7 +302,8 @@ class Link:
     def _leave(self, subscription: Subscription) -> None:
         for asking in subscription._askings:
             self._askings.pop(asking.ask, None)
-            self._send(asking.feed, wire.Leave(asking.ask))
+            if not asking.over:
+                self._send(asking.feed, wire.Leave(asking.ask))
         subscription._askings = ()
 
     def _fail(self, subscription: Subscription, error: BaseException) -> None:

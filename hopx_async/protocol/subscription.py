@@ -30,9 +30,10 @@ class Asking:
         granted: Log bytes that may be sent on it, counted from its beginning.
         received: Log bytes that came on it.
         end: Log offset behind what came on it.
+        over: Whether the far side has forgotten it, since nothing follows.
     """
 
-    __slots__ = ("ask", "end", "feed", "granted", "received", "subscription")
+    __slots__ = ("ask", "end", "feed", "granted", "over", "received", "subscription")
 
     def __init__(self, ask: int, feed: int, subscription: Subscription) -> None:
         self.ask = ask
@@ -41,6 +42,7 @@ class Asking:
         self.granted = 0
         self.received = 0
         self.end = 0
+        self.over = False
 
 
 class Subscription:
