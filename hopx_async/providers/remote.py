@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from hopx_async.arguments import check_seconds
 from hopx_async.client import AgentClient
 from hopx_async.errors import InvalidArgument, RemoteProtocolError, Unsupported
 from hopx_async.model import Capabilities
@@ -15,7 +16,7 @@ from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.sandbox import Lease, Sandbox
 from hopx_async.transport.http import HttpTransport, check_url
 
-__all__ = ["check_seconds", "open_agent", "remote"]
+__all__ = ["open_agent", "remote"]
 
 
 def remote(url: str, *, token: str, give_up_after: float = GIVE_UP_AFTER) -> Opening[Sandbox]:
@@ -75,12 +76,6 @@ def _optional() -> list[str]:
     """Return the names of what a far side may leave out: then it is as if it had no such thing."""
     fields = attrs.fields_dict(Capabilities)
     return [name for name, field in fields.items() if field.default is not attrs.NOTHING]
-
-
-def check_seconds(parameter: str, value: float) -> None:
-    """Raise `InvalidArgument` unless *value* is a finite number of seconds above 0."""
-    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise InvalidArgument(parameter, repr(value), "a finite number of seconds above 0")
 
 
 class _Elsewhere:
