@@ -10,16 +10,17 @@ place := $(shell pwd | cksum | cut -d ' ' -f 1)
 run_stamp := $(VENV)/.installed-$(place)
 dev_stamp := $(VENV)/.installed-dev-$(place)
 bench_stamp := $(VENV)/.installed-bench-$(place)
+official_stamp := $(VENV)/.installed-official-$(place)
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check --no-input
 # Never ask the network for a newer pyright: it is the one that pip chose.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all check format soak bench bench-quick bench-tests coverage clean venv
+.PHONY: help demo test test-all test-official check format soak bench bench-quick bench-tests coverage clean venv
 
 help: ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(run_stamp) ## run three real background commands on the embedded agent, live
 	@$(bin)/python docs/examples/three_commands.py
@@ -36,6 +37,12 @@ test-all: test ## the same under every other supported Python found on this mach
 	    echo "== Python $$version: not on this machine, skipped"; \
 	  fi; \
 	done
+
+# HopX's Python clients close no connection, and call what websockets is about to drop.
+THEIR_HABITS := $(addprefix -W ignore::,ResourceWarning DeprecationWarning pytest.PytestUnraisableExceptionWarning)
+
+test-official: $(official_stamp) ## HopX's own clients, and schemathesis, against the local server
+	@$(bin)/python -m pytest -m official tests/official $(THEIR_HABITS) $(ARGS)
 
 check: $(dev_stamp) ## lint, format, types, structure
 	@$(bin)/python -m ruff check
@@ -83,6 +90,18 @@ $(dev_stamp): $(run_stamp)
 $(bench_stamp): $(run_stamp)
 	@echo "installing the peers for the benchmarks into $(VENV) ..."
 	@$(pip) --editable '.[bench]'
+	@touch $@
+
+# The JavaScript client goes into the environment, too: nothing of it lies in the tree.
+$(official_stamp): $(run_stamp) tests/official/js/package.json
+	@echo "installing HopX's own clients into $(VENV) ..."
+	@$(pip) --editable '.[official]'
+	@mkdir -p $(VENV)/official && cp tests/official/js/package.json $(VENV)/official/
+	@if command -v npm >/dev/null; then \
+	  cd $(VENV)/official && npm install --silent --no-package-lock --no-audit --no-fund; \
+	else \
+	  echo "*** npm is not here: the JavaScript client is not installed ***" >&2; \
+	fi
 	@touch $@
 
 clean: ## remove what make and the tools have made

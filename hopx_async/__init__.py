@@ -1,6 +1,6 @@
 """Commands in sandboxes, as async iterators of events.
 
-``hopx_async.local()`` and ``hopx_async.remote()`` open a sandbox;
+``hopx_async.local()``, ``hopx_async.remote()`` and ``Sandbox.create()`` open a sandbox;
 ``sandbox.commands.start()`` returns a handle; ``handle.events()`` and
 ``handle.wait()`` follow it.  Importing this module loads nothing else: each name
 is loaded when it is first used.
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ConflictError,
         ConnectError,
         ConnectionLost,
+        CreateUncertain,
         FileNotFound,
         HopxError,
         InvalidArgument,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from hopx_async.gathering import AsCompleted, MergedStream, as_completed, merge, wait_any
     from hopx_async.grouping import Group, GroupCompleted
     from hopx_async.handle import CommandHandle
+    from hopx_async.listing import Listing
     from hopx_async.mapping import MapStream
     from hopx_async.model import (
         Capabilities,
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     )
     from hopx_async.opening import Opening
     from hopx_async.pooling import Pool, pool
+    from hopx_async.protocol.cloud import SandboxInfo, TemplateInfo
     from hopx_async.protocol.events import (
         Event,
         Exited,
@@ -89,8 +92,10 @@ if TYPE_CHECKING:
     )
     from hopx_async.protocol.file_answers import FileEvent, FileInfo
     from hopx_async.protocol.text import Line, Text
+    from hopx_async.providers.cloud import Client
     from hopx_async.providers.local import local
     from hopx_async.providers.remote import remote
+    from hopx_async.providers.through import through
     from hopx_async.readiness import OutputMatch
     from hopx_async.sandbox import Sandbox
     from hopx_async.secret import Secret
@@ -110,6 +115,7 @@ __all__ = [
     "BadCursor",
     "BusyError",
     "Capabilities",
+    "Client",
     "ClosedError",
     "CommandError",
     "CommandFailed",
@@ -125,6 +131,7 @@ __all__ = [
     "ConflictError",
     "ConnectError",
     "ConnectionLost",
+    "CreateUncertain",
     "EndReason",
     "Environment",
     "Event",
@@ -143,6 +150,7 @@ __all__ = [
     "Limits",
     "Line",
     "LineStream",
+    "Listing",
     "LocalProtocolError",
     "Lost",
     "MapStream",
@@ -162,6 +170,7 @@ __all__ = [
     "RemoteProtocolError",
     "RequestTimeout",
     "Sandbox",
+    "SandboxInfo",
     "SandboxNotFound",
     "Secret",
     "SpawnError",
@@ -171,6 +180,7 @@ __all__ = [
     "StdinClosed",
     "Stdout",
     "SurvivorsLeft",
+    "TemplateInfo",
     "TemplateNotFound",
     "Text",
     "TextStream",
@@ -187,6 +197,7 @@ __all__ = [
     "merge",
     "pool",
     "remote",
+    "through",
     "wait_any",
 ]  # fmt: skip
 
@@ -194,8 +205,9 @@ __all__ = [
 _HOMES = (
     "errors", "secret", "model", "opening", "providers.local", "protocol.events", "protocol.text",
     "stream", "readiness", "handle", "grouping", "mapping", "commands", "environment",
-    "protocol.file_answers", "watching", "files", "sandbox",
-    "providers.remote", "gathering", "pooling", "spreading",
+    "protocol.file_answers", "watching", "files",
+    "protocol.cloud", "sandbox", "listing", "providers.remote", "providers.cloud",
+    "providers.through", "gathering", "pooling", "spreading",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

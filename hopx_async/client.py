@@ -48,6 +48,9 @@ class Way(Protocol):
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Call back once `until_ready` would return: at once, if it would now."""
 
+    def forget_ready(self, callback: Callable[[], None]) -> None:
+        """Do not call back any more."""
+
     def check(self) -> None:
         """Refuse a use from elsewhere."""
 
@@ -110,6 +113,9 @@ class AgentClient:
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Call back at once."""
         callback()
+
+    def forget_ready(self, callback: Callable[[], None]) -> None:
+        """Do nothing: it was called back already."""
 
     @property
     def connected(self) -> bool:

@@ -13,7 +13,7 @@
         SpawnError                the program could not be started: errno, filename
         AgentFault                5xx: the far side is at fault
       TransportError              nobody answered: ConnectError  ConnectionLost
-                                  RequestTimeout  AgentUnreachable
+                                  RequestTimeout  AgentUnreachable  CreateUncertain
       ProtocolError               the two disagree
         LocalProtocolError        a bug of ours; RemoteProtocolError: theirs
       CommandError                the command's own fate
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 __all__ = [
     "AgentFault", "AgentUnreachable", "ApiError", "AuthenticationError", "BadCursor", "BusyError",
     "ClosedError", "CommandError", "CommandFailed", "CommandLost", "CommandNotFound",
-    "CommandTimedOut", "ConflictError", "ConnectError", "ConnectionLost", "FileNotFound",
-    "HopxError", "InvalidArgument", "LocalProtocolError", "MissingApiKey", "MisuseError",
-    "NotFoundError", "NotReady", "OutputTooLarge", "PathNotAllowed", "ProtocolError",
+    "CommandTimedOut", "ConflictError", "ConnectError", "ConnectionLost", "CreateUncertain",
+    "FileNotFound", "HopxError", "InvalidArgument", "LocalProtocolError", "MissingApiKey",
+    "MisuseError", "NotFoundError", "NotReady", "OutputTooLarge", "PathNotAllowed", "ProtocolError",
     "RateLimited", "RemoteProtocolError", "RequestTimeout", "SandboxNotFound", "SpawnError",
     "StdinClosed", "SurvivorsLeft", "TemplateNotFound", "TransportError", "Unsupported",
     "UsageError",
@@ -167,6 +167,14 @@ class AgentUnreachable(TransportError, code="unreachable"):
     def __init__(self, message: str, *, seconds: float | None = None) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+class CreateUncertain(TransportError, code="create_uncertain"):
+    """Whether a sandbox was created is not known; `candidates` are ids of those that may be it."""
+
+    def __init__(self, message: str, *, candidates: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.candidates = tuple(candidates)
 
 
 class ProtocolError(HopxError, code="protocol"):

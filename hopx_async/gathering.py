@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -102,7 +102,7 @@ def _checked(handles: Any) -> list[CommandHandle]:
 class _Source:
     """One command among many: what it has to tell, once it is its turn."""
 
-    __slots__ = ("_most", "_output", "handle", "queued", "subscription")
+    __slots__ = ("_most", "_output", "_ready", "handle", "queued", "subscription")
 
     def __init__(self, handle: CommandHandle, *, output: bool, most: int) -> None:
         self.handle = handle
@@ -110,6 +110,14 @@ class _Source:
         self.subscription: Subscription | None = None
         self._output = output
         self._most = most
+        self._ready: Callable[[], None] | None = None
+
+    def begin(self, queue: _Queue) -> None:
+        """Have it queued once its command has started, or never will."""
+        way = self.handle._client
+        way.check_open()
+        self._ready = partial(queue.put, self)
+        way.when_ready(self._ready)
 
     def take(self, queue: _Queue) -> Event | None:
         way = self.handle._client
@@ -127,6 +135,10 @@ class _Source:
         return self.subscription is not None and self.subscription.done
 
     def close(self) -> None:
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            # One that waits for its place is to know nothing of those who have gone.
+            self.handle._client.forget_ready(ready)
         if self.subscription is not None:
             self.handle._client.unsubscribe(self.subscription)
 
@@ -183,9 +195,7 @@ class _Gathering(AsyncIterator[T_co], Generic[T_co]):
         self._busy = False
         self._queue = queue = _Queue(sources)
         for source in sources:
-            way = source.handle._client
-            way.check_open()
-            way.when_ready(partial(queue.put, source))
+            source.begin(queue)
 
     def __aiter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from types import TracebackType
@@ -110,7 +110,7 @@ class Group:
         self._limit: int | None = limit
         self._on_error: OnError = on_error
         self._grace: float = grace
-        self._pending: deque[tuple[CommandSpec, LaterHandle]] = deque()
+        self._pending: OrderedDict[LaterHandle, CommandSpec] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: list[CommandHandle] = []
         self._parent: asyncio.Task[Any] | None = None
@@ -131,6 +131,7 @@ class Group:
 
         Its handle is there at once; what is awaited of it waits for the start, and raises
         `SpawnError` if there is nothing to start, `ClosedError` if the group ended before.
+        Killed while it waits, it never starts.
 
         Args:
             command: As for ``start``, or a spec, which takes no options.
@@ -146,8 +147,8 @@ class Group:
             raise MisuseError("a group starts commands inside its block: async with ... as group")
         if self._closed or self._aborting:
             raise ClosedError("the group has ended" if self._closed else "the group is ending")
-        handle = LaterHandle(spec)
-        self._pending.append((spec, handle))
+        handle = LaterHandle(spec, self._withdraw)
+        self._pending[handle] = spec
         self._fill()
         return handle
 
@@ -210,10 +211,18 @@ class Group:
 
     def _fill(self) -> None:
         while self._pending and (self._limit is None or len(self._tasks) < self._limit):
-            spec, handle = self._pending.popleft()
+            handle, spec = self._pending.popitem(last=False)
             task = asyncio.create_task(self._serve(spec, handle), name=f"hopx {spec.process_id}")
             self._tasks.add(task)
             task.add_done_callback(partial(self._served, handle))
+
+    def _withdraw(self, handle: LaterHandle) -> bool:
+        """Forget a command that waits; return whether it did, and now never starts."""
+        if self._pending.pop(handle, None) is None:
+            return False
+        self._ended.append(handle)
+        self._ring()
+        return True
 
     async def _serve(self, spec: CommandSpec, handle: LaterHandle) -> None:
         starter = await self._places.take()
@@ -261,8 +270,8 @@ class Group:
         if self._aborting:
             return
         self._aborting = True
-        pending, self._pending = self._pending, deque()
-        for _, handle in pending:
+        pending, self._pending = self._pending, OrderedDict()
+        for handle in pending:
             handle.fail(_never())
         for task in self._tasks:
             task.cancel()

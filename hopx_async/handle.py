@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import signal as signals
 from types import TracebackType
@@ -12,7 +14,7 @@ import anyio
 
 from hopx_async.arguments import signal_name
 from hopx_async.client import AgentClient
-from hopx_async.errors import AgentUnreachable, InvalidArgument
+from hopx_async.errors import AgentUnreachable, HopxError, InvalidArgument
 from hopx_async.model import CommandInfo, CommandRef, Exit, Stream, refuse
 from hopx_async.protocol import lifecycle
 from hopx_async.readiness import OutputMatch, find_output, wait_for_port
@@ -140,7 +142,7 @@ class CommandHandle(CommandReader):
 
         Args:
             pattern: A regular expression; searched for, not matched from the beginning.
-            after: As for `events`: only look at what comes behind.
+            after: As for `events`, `END` included: only look at what comes behind.
             stream: Only look at ``"stdout"`` or ``"stderr"``, None for both in the order observed.
 
         Raises:
@@ -243,12 +245,24 @@ class CommandHandle(CommandReader):
     async def aclose(self) -> None:
         """Kill the command, shielded from cancellation and bounded.
 
+        A task that is cancelled meanwhile, as by a second Ctrl-C, loses patience: no grace is
+        left, and the cancellation gets through at the end. A third one gets through at once.
+
         Raises:
             AgentUnreachable: If nobody answers for so long; the command may still run.
             HopxError: As for `kill`.
         """
+        try:
+            await self._end(lifecycle.GRACE)
+        except asyncio.CancelledError:
+            # asyncio's own cancellations know no shield.
+            with contextlib.suppress(HopxError):
+                await self._end(0.0)
+            raise
+
+    async def _end(self, grace: float) -> None:
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True) as scope:
-            await self.kill()
+            await self.kill(grace)
         if scope.cancelled_caught:
             problem = f"nobody answered for {_CLOSE_SECONDS:g} s: {self.process_id} may still run"
             raise AgentUnreachable(problem, seconds=_CLOSE_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
@@ -46,8 +47,9 @@ def new_map(
     check_on_error(on_error)
     refuse(lifecycle.problem_with_grace(grace))
     new_collector(max_bytes, keep)
-    if not callable(make_command):
-        raise InvalidArgument("make_command", repr(make_command)[:80], "a function of an item")
+    if not callable(make_command) or inspect.iscoroutinefunction(make_command):
+        rule = "an ordinary function of an item"
+        raise InvalidArgument("make_command", repr(make_command)[:80], rule)
     work = _Work(
         starter,
         make_command,

@@ -11,19 +11,20 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
-import anyio.lowlevel
 
 from hopx_async.errors import ClosedError, HopxError, InvalidArgument, MisuseError
 from hopx_async.opening import Opening
 from hopx_async.sandbox import Sandbox
 from hopx_async.starting import settle
 
-__all__ = ["CHECK_SECONDS", "CLOSE_SECONDS", "Pool", "PoolLease", "pool"]
+__all__ = ["CHECK_SECONDS", "CLOSE_SECONDS", "RESET_SECONDS", "Pool", "PoolLease", "pool"]
 
 Factory: TypeAlias = Callable[[], Awaitable[Sandbox]]
 Reset: TypeAlias = Callable[[Sandbox], Awaitable[None]]
 #: Seconds within which a pool ends one sandbox, or gives it up.
 CLOSE_SECONDS = 60.0
+#: Seconds within which a used sandbox is clean again, or is replaced.
+RESET_SECONDS = 60.0
 #: Seconds within which a sandbox answers before it is lent, or is replaced.
 CHECK_SECONDS = 5.0
 
@@ -39,8 +40,9 @@ def pool(
         factory: Opens a sandbox, as ``hopx_async.local`` does.
         min_size: How many are kept ready or in use, so that the next user need not wait.
         max_size: How many there are at most, in use or not.
-        reset: Cleans a used sandbox for its next user; one whose reset raises is replaced. None
-            replaces each used sandbox by a new one: whatever its user left is gone for sure.
+        reset: Cleans a used sandbox for its next user; one whose reset raises, or takes longer
+            than a minute, is replaced. None replaces each used sandbox by a new one: whatever
+            its user left is gone for sure.
 
     Raises:
         InvalidArgument: If an argument breaks a rule.
@@ -133,9 +135,15 @@ class Pool:
             self._end(sandbox)
         self._idle.clear()
         self._lent.clear()
+        cancelled: asyncio.CancelledError | None = None
         while tasks := [*self._opening, *self._ending]:
-            await settle(tasks)
-            await anyio.lowlevel.checkpoint()
+            try:
+                await settle(tasks)
+                await asyncio.sleep(0)  # what they have put into each other's place
+            except asyncio.CancelledError as error:
+                cancelled = cancelled or error
+        if cancelled is not None:
+            raise cancelled
 
     async def __aenter__(self) -> Self:
         return self
@@ -270,7 +278,8 @@ class Pool:
 
 
 async def _clean(sandbox: Sandbox, reset: Reset) -> None:
-    await reset(sandbox)
+    with anyio.fail_after(RESET_SECONDS):
+        await reset(sandbox)
 
 
 async def _answers(sandbox: Sandbox) -> bool:

@@ -18,9 +18,10 @@ from hopx_async.errors import (
 )
 from hopx_async.model import Stream, refuse
 from hopx_async.protocol import lifecycle, ports
-from hopx_async.protocol.cursor import START, parse_cursor, print_cursor
+from hopx_async.protocol.cursor import START, UNKNOWN, Position, parse_cursor, print_cursor
 from hopx_async.protocol.search import Found, OutputSearch
 from hopx_async.reading import CommandReader
+from hopx_async.stream import END
 
 __all__ = ["LAST_LINES", "OutputMatch", "find_output", "wait_for_port"]
 
@@ -55,10 +56,17 @@ async def find_output(
     """Return the first match of *pattern*; see ``CommandHandle.wait_for_output``."""
     expression = _compiled(pattern)
     check_stream(stream)
-    position = START if after is None else parse_cursor(handle.process_id, after)
-    search = OutputSearch(expression, position, stream)
     way = handle._client  # noqa: SLF001  # a way of reading a command, in a file of its own
+    position = START
+    if after == END:
+        # Of a command that has not started, everything is yet to come.
+        if way.ready:
+            position = Position((await handle.info()).log_end, UNKNOWN, UNKNOWN)
+    elif after is not None:
+        position = parse_cursor(handle.process_id, after)
+    search = OutputSearch(expression, position, stream)
     await way.until_ready()
+    way = handle._client  # noqa: SLF001  # without a detour, once it has started
     subscription = way.subscribe(handle.process_id, position)
     try:
         while True:

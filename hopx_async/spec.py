@@ -79,6 +79,9 @@ class Limits:
 class CommandSpec:
     """What is to be run, and how. The arguments of ``start`` as a value.
 
+    It is one command: started once more, it is the same one, which then runs or has run. Make
+    one for each.
+
     Attributes:
         process_id: The command's id, made by the caller's side.
         command: A text for ``bash -c``, or the arguments of one program.

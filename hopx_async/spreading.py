@@ -28,7 +28,8 @@ def group(
 
     Args:
         sandboxes: The next command goes where fewest of the group run. A pool lends the group
-            clean ones as it needs them, and has them back when its block ends.
+            clean ones as it needs them, and has them back when its block ends. Of one sandbox
+            alone, ``sandbox.commands.group`` is the word.
         limit: As for ``sandbox.commands.group``: how many run at once, on all together.
         on_error: As there.
         grace: As there, in seconds.
@@ -38,7 +39,11 @@ def group(
     """
     if isinstance(sandboxes, Pool):
         return Group(_Leases(sandboxes), limit=limit, on_error=on_error, grace=grace)
-    starters = [_commands_of(sandbox) for sandbox in sandboxes]
+    given: Any = sandboxes
+    if not isinstance(given, Iterable):
+        raise InvalidArgument("sandboxes", type(given).__name__, "several sandboxes, or a pool")
+    # One that is named twice is one.
+    starters = list(dict.fromkeys(_commands_of(sandbox) for sandbox in given))
     if not starters:
         raise InvalidArgument("sandboxes", "()", "one sandbox at least, or a pool")
     return Group(Spread(starters), limit=limit, on_error=on_error, grace=grace)
@@ -56,14 +61,18 @@ class _Leases:
     def __init__(self, source: Pool) -> None:
         self._pool = source
         self._loads: dict[Sandbox, int] = {}
-        self._lock = anyio.Lock()
+        self._coming = 0
+        self._bell = anyio.Event()
 
     async def take(self) -> Starter:
-        async with self._lock:
-            busy = all(self._loads.values())
+        while True:
             # The first is waited for; more are taken only where nobody else would wait for them.
-            if not self._loads or (busy and self._pool.lendable > 0):
-                self._loads[await self._pool.take()] = 0
+            first = not self._loads and not self._coming
+            if first or (all(self._loads.values()) and self._pool.lendable > 0):
+                self._loads[await self._borrowed()] = 0
+            elif not self._loads:
+                await self._bell.wait()
+                continue
             sandbox = min(self._loads, key=lambda sandbox: self._loads[sandbox])
             self._loads[sandbox] += 1
             return sandbox.commands
@@ -76,3 +85,12 @@ class _Leases:
         for sandbox in self._loads:
             self._pool.give(sandbox)
         self._loads.clear()
+
+    async def _borrowed(self) -> Sandbox:
+        self._coming += 1
+        try:
+            return await self._pool.take()
+        finally:
+            self._coming -= 1
+            bell, self._bell = self._bell, anyio.Event()
+            bell.set()

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import anyio
+import anyio.lowlevel
 
 from hopx_async.client import Way
-from hopx_async.errors import HopxError, MisuseError
+from hopx_async.errors import ClosedError, HopxError, MisuseError
 from hopx_async.handle import CommandHandle
-from hopx_async.model import CommandInfo, CommandSpec
+from hopx_async.model import CommandInfo, CommandSpec, Exit, refuse
+from hopx_async.protocol import lifecycle
 from hopx_async.protocol.cursor import START, Position
 from hopx_async.protocol.events import Event
 from hopx_async.protocol.subscription import LAST_WINDOW, Subscription
@@ -73,7 +75,7 @@ class LaterWay:
         self._loop = asyncio.get_running_loop()
         self._way: Way | None = None
         self._problem: BaseException | None = None
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: dict[Callable[[], None], None] = {}
         self._settled = anyio.Event()
 
     def begin(self, way: Way) -> None:
@@ -118,7 +120,11 @@ class LaterWay:
         if self._settled.is_set():
             callback()
         else:
-            self._callbacks.append(callback)
+            self._callbacks[callback] = None
+
+    def forget_ready(self, callback: Callable[[], None]) -> None:
+        """Do not call back any more; nothing if it has been."""
+        self._callbacks.pop(callback, None)
 
     def check(self) -> None:
         """Refuse a use from another event loop."""
@@ -170,7 +176,7 @@ class LaterWay:
 
     def _settle(self) -> None:
         self._settled.set()
-        callbacks, self._callbacks = self._callbacks, []
+        callbacks, self._callbacks = self._callbacks, {}
         for callback in callbacks:
             callback()
 
@@ -182,9 +188,10 @@ class LaterHandle(CommandHandle):
     before. Its ``pid`` is None until it has started.
     """
 
-    __slots__ = ("_later",)
+    __slots__ = ("_later", "_withdraw")
 
-    def __init__(self, spec: CommandSpec) -> None:
+    def __init__(self, spec: CommandSpec, withdraw: Callable[[LaterHandle], bool]) -> None:
+        self._withdraw = withdraw
         self._later = LaterWay(spec.process_id)
         known = {"process_id": spec.process_id, "command": spec.command, "name": spec.name}
         super().__init__(self._later, CommandInfo(status="queued", **known))  # type: ignore[arg-type]
@@ -193,6 +200,34 @@ class LaterHandle(CommandHandle):
     def settled(self) -> bool:
         """Whether it has started, or never will."""
         return not self._later.waiting
+
+    async def kill(self, grace: float = lifecycle.GRACE) -> Exit:
+        """End the command; one that still waits for its place never starts. See `CommandHandle`.
+
+        Args:
+            grace: Seconds between TERM and KILL; 0 for KILL at once.
+        """
+        refuse(lifecycle.problem_with_grace(grace))
+        if self._later.waiting and self._withdraw(self):
+            self._exit = Exit(reason="killed")
+            self._later.fail(ClosedError(f"{self.process_id} was killed before it had started"))
+        if self._exit is None or self._later.ready:
+            return await super().kill(grace)
+        await anyio.lowlevel.checkpoint()
+        return self._exit
+
+    async def wait(self, *, check: bool = False) -> Exit:
+        """Wait until the command has ended; see `CommandHandle`.
+
+        Args:
+            check: Raise `CommandFailed` unless the command exited with code 0.
+        """
+        try:
+            return await super().wait(check=check)
+        except ClosedError:
+            if self._exit is None:
+                raise
+            return await super().wait(check=check)  # it was killed while it waited for its place
 
     def begin(self, started: CommandHandle) -> None:
         """Become the handle of what has started."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -19,7 +19,7 @@ from hopx_async.protocol.records import BLOCK
 from hopx_async.protocol.subscription import Subscription
 from hopx_async.protocol.text import Line, LineReader, Text, TextReader
 
-__all__ = ["END", "EventStream", "LineStream", "TextStream"]
+__all__ = ["END", "EventStream", "LineStream", "TextStream", "looks_back"]
 
 #: As a position: behind what is there now. ``events(after=END)`` yields only what comes.
 END = "END"
@@ -32,6 +32,18 @@ _ITEMS_A_TURN = 1024
 _FARTHER = 8
 
 T_co = TypeVar("T_co", covariant=True)
+
+
+def looks_back(end: int) -> Iterator[int]:
+    """Return log offsets from which to look for the last lines before *end*; the last is 0."""
+    span = BLOCK
+    while True:
+        start = max(0, end - span) // BLOCK * BLOCK
+        if start < _BEHIND_SPEC:
+            yield 0
+            return
+        yield start
+        span *= _FARTHER
 
 
 class _Stream(AsyncIterator[T_co], Generic[T_co]):
@@ -261,16 +273,10 @@ class LineStream(_CutStream[Line]):
     async def _find_last(self, last: int) -> None:
         # From farther and farther back, each time up to the end as it was at first.
         end = (await self._info()).log_end
-        span = BLOCK
-        while True:
-            start = max(0, end - span) // BLOCK * BLOCK
-            if start < _BEHIND_SPEC:
-                start = 0
-            lines = await self._lines_between(start, end, last)
-            if start == 0 or len(lines) == last:
-                self._ready = lines
-                return
-            span *= _FARTHER
+        for start in looks_back(end):
+            self._ready = await self._lines_between(start, end, last)
+            if len(self._ready) == last:
+                break
 
     async def _lines_between(self, start: int, end: int, last: int) -> deque[Line]:
         position = Position(start, UNKNOWN, UNKNOWN) if start else START

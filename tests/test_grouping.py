@@ -162,6 +162,62 @@ async def test_a_command_killed_on_purpose_is_no_failure() -> None:
         assert (await other.wait()).ok
 
 
+async def test_a_command_killed_before_its_place_never_starts() -> None:
+    """Killed while it waits, a command leaves the group at once, and its handle knows the end."""
+    async with memory(SCRIPTS) as sandbox:
+        async with sandbox.commands.group(limit=1) as group:
+            first, second = group.start_soon(["nap", "10"]), group.start_soon(LONG)
+            third = group.start_soon(["nap", "1"])
+            ended = hopx.as_completed([first, second, third])
+            assert (await second.kill()).reason == "killed"
+            assert await anext(ended) is second
+            await second.aclose()
+            assert anyio.current_time() < 1
+            assert [handle async for handle in group.completed()] == [second, first, third]
+        assert len(await sandbox.commands.list()) == 2
+
+
+async def test_who_waits_for_many_that_wait_leaves_nothing_with_them() -> None:
+    """A wait_any again and again over handles that wait for a place is not remembered there."""
+    async with memory(SCRIPTS) as sandbox, sandbox.commands.group(limit=1) as group:
+        pending = {group.start_soon(["nap", "1"]) for _ in range(20)}
+        while pending:
+            pending.discard(await hopx.wait_any(pending))
+            held = [handle._later._callbacks for handle in pending]  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+            assert not any(held)
+
+
+@pytest.mark.parametrize("on_error", ["cancel", "continue"])
+async def test_a_group_whose_sandbox_is_closed_ends(on_error: Any) -> None:
+    """Closed in the middle, a sandbox ends its group at once, with one bare error."""
+    async with memory(SCRIPTS) as sandbox:
+        with pytest.raises((ClosedError, CommandFailed)):
+            async with sandbox.commands.group(limit=2, on_error=on_error) as group:
+                handles = [group.start_soon(LONG) for _ in range(3)]
+                await handles[1].info()
+                await sandbox.aclose()
+                await anyio.sleep(1000)
+        assert anyio.current_time() < 1
+
+
+@pytest.mark.parametrize("on_error", ["cancel", "continue"])
+async def test_commands_that_a_far_side_has_lost_are_failures(on_error: Any) -> None:
+    """Lost with the far side's state, commands have an end, which counts as any failure."""
+    agent = MemoryAgent(SCRIPTS)
+    async with memory(agent=agent) as sandbox:
+        handles: list[hopx.CommandHandle] = []
+        with contextlib.suppress(hopx.CommandLost):
+            async with sandbox.commands.group(limit=2, on_error=on_error) as group:
+                handles = [group.start_soon(LONG) for _ in range(2)]
+                await asyncio.gather(*(handle.info() for handle in handles))
+                for handle in handles:
+                    agent.commands.forget(handle.process_id)
+                agent.drop()
+                await anyio.sleep(1000)
+                assert on_error == "continue"
+        assert (await handles[0].wait()).reason == "lost"
+
+
 async def test_the_users_exception_arrives_bare() -> None:
     """An exception of the block ends what runs, and arrives as it is."""
     async with memory(SCRIPTS) as sandbox:

@@ -262,6 +262,10 @@ async def test_ending_that_nobody_answers_is_bounded() -> None:
         agent.heal()
 
 
+async def _asynchronous(item: int) -> str:
+    return f"ls {item}"
+
+
 @pytest.mark.parametrize(
     ("parameter", "arguments"),
     [
@@ -273,6 +277,7 @@ async def test_ending_that_nobody_answers_is_bounded() -> None:
         ("keep", {"keep": "head"}),
         ("items", {"items": 1}),
         ("make_command", {"make_command": "ls"}),
+        ("make_command", {"make_command": _asynchronous}),
     ],
 )
 async def test_bad_arguments_are_refused_at_the_call(

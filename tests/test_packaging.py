@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import hopx_async
+from hopx_async import pytest_plugin
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -43,6 +44,16 @@ def test_the_wheel_holds_the_package_its_types_and_nothing_else(tmp_path: Path) 
     assert modules | {"hopx_async/py.typed"} <= names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert {name.split("/")[0].split("-")[0] for name in names} == {"hopx_async"}
+
+
+def test_pytest_finds_the_plugin() -> None:
+    """The entry point for pytest leads to the module with the fixtures."""
+    (point,) = metadata.entry_points(group="pytest11", name="pytest-hopx-async")
+
+    assert PROJECT["entry-points"]["pytest11"] == {point.name: point.value}
+    assert point.dist is not None
+    assert point.dist.name == "hopx-async"
+    assert point.load() is pytest_plugin
 
 
 def test_every_dependency_has_its_reason() -> None:

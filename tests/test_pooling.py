@@ -195,6 +195,48 @@ async def test_closing_while_one_opens_leaves_nothing() -> None:
     assert factory.live == 0
 
 
+async def test_closing_that_is_cancelled_closes_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Cancelled at its beginning, aclose ends also what was being cleaned, and raises then."""
+    factory = Factory()
+    close = Sandbox.aclose
+
+    async def slowly(self: Sandbox) -> None:
+        await anyio.sleep(5)
+        await close(self)
+
+    async def reset(sandbox: Sandbox) -> None:
+        await anyio.sleep(3600)
+
+    monkeypatch.setattr(Sandbox, "aclose", slowly)
+    pool = await hopx.pool(factory, max_size=2, reset=reset)
+    async with pool.sandbox():
+        pass
+    closing = asyncio.create_task(pool.aclose())
+    await anyio.lowlevel.checkpoint()
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    assert (pool.size, factory.live) == (0, 0)
+
+
+async def test_a_reset_that_hangs_gives_its_place_up() -> None:
+    """A sandbox that is not clean in time is replaced; its next user waits no longer."""
+    factory = Factory()
+
+    async def reset(sandbox: Sandbox) -> None:
+        await anyio.sleep(3600)
+
+    async with hopx.pool(factory, max_size=1, reset=reset) as pool:
+        async with pool.sandbox() as first:
+            pass
+        began = anyio.current_time()
+        async with pool.sandbox() as second:
+            assert second is not first
+        assert anyio.current_time() - began == pytest.approx(61, abs=1)
+
+
 @pytest.mark.parametrize(
     ("parameter", "arguments"),
     [

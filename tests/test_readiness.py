@@ -62,6 +62,24 @@ async def test_history_is_looked_at_and_a_dialogue_goes_on() -> None:
         assert "".join(texts) == " last words\n"
 
 
+async def test_only_what_comes_from_now_on_can_be_looked_at() -> None:
+    """With END, history does not count; the cursor of the match is as good as any."""
+    async with memory({"server": server}) as sandbox:
+        handle = await sandbox.commands.start("server")
+        await anyio.sleep(0.5)
+        match = await handle.wait_for_output(r"\w", after=hopx.END)
+        assert match.text == "8"
+        assert anyio.current_time() == pytest.approx(1)
+        match = await handle.wait_for_output(r"\w+", after=match.cursor)
+        assert match.text == "0"
+        texts = [text.text async for text in handle.text(after=match.cursor)]
+        assert "".join(texts) == "\nready in 1.5 s, name? last words\n"
+        async with sandbox.commands.group(on_error="continue") as group:
+            later = group.start_soon("server")
+            match = await later.wait_for_output("listening", after=hopx.END)
+            assert match.before == "warning: loading\n"
+
+
 async def test_one_stream_can_be_looked_at() -> None:
     """With stream, only that one is looked at."""
     async with memory({"server": server}) as sandbox:

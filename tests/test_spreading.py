@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import hopx_async as hopx
@@ -86,6 +89,74 @@ async def test_a_group_on_a_pool_is_lent_what_it_needs() -> None:
 
 async def test_a_group_wants_sandboxes() -> None:
     """A group names what is no sandbox, and wants one at least."""
-    for wrong in ([], [1]):
+    wrongs: list[Any] = [[], [1], 1, None]
+    for wrong in wrongs:
         with pytest.raises(InvalidArgument, match="sandboxes"):
-            hopx.group(wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            hopx.group(wrong)
+    async with memory() as sandbox:
+        alone: Any = sandbox
+        with pytest.raises(InvalidArgument, match="several sandboxes"):
+            hopx.group(alone)
+
+
+async def test_a_sandbox_that_is_named_twice_is_one() -> None:
+    """Loads are those of sandboxes, however often each was named."""
+    factory = Factory()
+    one, other = await factory(), await factory()
+    async with hopx.group([one, one, other], limit=4) as group:
+        handles = [group.start_soon(["nap", "10"]) for _ in range(4)]
+        await asyncio.gather(*(handle.info() for handle in handles))
+        counts = Counter(handle.ref.sandbox for handle in handles)
+    assert counts == {"sbx_0": 2, "sbx_1": 2}
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_a_group_on_a_pool_borrows_at_once_what_it_needs() -> None:
+    """Sandboxes that open for a group open side by side, not one behind the other."""
+    factory = Factory()
+    async with hopx.pool(factory, max_size=8) as pool:
+        began = anyio.current_time()
+        async with hopx.group(pool, limit=8) as group:
+            handles = [group.start_soon(["nap", "10"]) for _ in range(8)]
+            await asyncio.gather(*(handle.info() for handle in handles))
+            assert anyio.current_time() - began == pytest.approx(1)
+            assert len({handle.ref.sandbox for handle in handles}) == 8
+
+
+async def test_commands_that_wait_for_the_first_sandbox_share_it() -> None:
+    """Where a pool has one place, all wait for that, also when a first attempt fails."""
+    factory = Factory()
+    factory.broken = 1
+    async with hopx.pool(factory, max_size=1) as pool:
+        with pytest.raises(ConnectError):
+            async with hopx.group(pool, limit=3) as group:
+                for _ in range(3):
+                    group.start_soon(["nap", "1"])
+        async with hopx.group(pool, limit=3) as group:
+            handles = [group.start_soon(["nap", "1"]) for _ in range(3)]
+            await asyncio.gather(*(handle.wait() for handle in handles))
+        assert {handle.ref.sandbox for handle in handles} == {"sbx_0"}
+        await anyio.sleep(1)
+        assert pool.lendable == 1
+
+
+@pytest.mark.parametrize("moment", range(0, 16, 3))
+async def test_a_group_cancelled_while_it_borrows_gives_all_back(moment: int) -> None:
+    """Cancelled at any turn, a group on a pool holds none of its sandboxes."""
+    factory = Factory()
+    async with hopx.pool(factory, max_size=2) as pool:
+
+        async def body() -> None:
+            async with hopx.group(pool, limit=4) as group:
+                for _ in range(6):
+                    group.start_soon(["nap", "3600"])
+
+        task = asyncio.create_task(body())
+        for _ in range(moment):
+            await anyio.lowlevel.checkpoint()
+        await anyio.sleep(moment / 10)
+        task.cancel()
+        await asyncio.wait([task])
+        await anyio.sleep(5)
+        assert pool.lendable == 2

@@ -23,7 +23,7 @@ What `hopx_async`, `hopx_async.testing` and `hopx_async.blocking` export, and wh
 `tools/api_page.py` makes this page from the docstrings, which have more: units, raises, cancelling.
 Read them by `help(hopx_async.CommandHandle.lines)`, or in an editor.
 """
-_DOORS = ("local", "remote", "pool", "Opening")
+_DOORS = ("local", "remote", "through", "pool", "Opening")
 _WORDS = (
     "Sandbox", "Commands", "CommandHandle", "EventStream", "LineStream", "TextStream",
     "AsCompleted", "MergedStream", "Group", "GroupCompleted", "MapStream", "Pool",

@@ -60,9 +60,11 @@ class Channel(asyncio.Protocol):
                 self._write()
 
     def _write(self) -> None:
-        if self._transport is not None and self._unsent:
-            self._transport.write(bytes(self._unsent))
-            self._unsent.clear()
+        transport = self._transport
+        # One that breaks says so only later, and asyncio complains of each write until then.
+        if transport is not None and self._unsent and not transport.is_closing():
+            transport.write(bytes(self._unsent))
+        self._unsent.clear()
 
     async def room(self) -> None:
         """Wait until the other side has read enough. Cancelling it is safe."""

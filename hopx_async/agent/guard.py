@@ -19,11 +19,11 @@ from hopx_async.errors import (
     AgentFault,
     ApiError,
     AuthenticationError,
+    CommandError,
     HopxError,
     InvalidArgument,
     NotFoundError,
     RateLimited,
-    SurvivorsLeft,
     UsageError,
 )
 from hopx_async.protocol import wire
@@ -79,7 +79,10 @@ class Guard:
             except HopxError as error:
                 return error_response(error, request)
             except web.HTTPException as error:
-                return error_response(_told_by_aiohttp(request, error), request)
+                response = error_response(_told_by_aiohttp(request, error), request)
+                if "Allow" in error.headers:
+                    response.headers["Allow"] = error.headers["Allow"]
+                return response
             except ConnectionError:
                 raise
             except Exception as error:  # noqa: BLE001  # a bug of ours is answered, too
@@ -168,7 +171,7 @@ def status_of(error: HopxError) -> int:
         return error.status
     if isinstance(error, InvalidArgument) and error.parameter in {"Host", "Origin"}:
         return 403
-    if isinstance(error, SurvivorsLeft):
+    if isinstance(error, CommandError):  # of a kill not proven, or of closed stdin
         return 409
     return 400 if isinstance(error, UsageError) else 500
 

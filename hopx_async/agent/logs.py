@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hopx_async.agent.board import Board, Command
+from hopx_async.errors import AgentFault
 from hopx_async.protocol import records, wire
 
 __all__ = ["MAX_OPEN", "Logs"]
@@ -30,7 +31,8 @@ class Logs:
     """Log bytes of the commands on a board: the `LogSource` of every peer.
 
     Pages in memory are read at once.  Others are fetched by a thread; then
-    *on_fetched* is called with the id, and the same `read` finds them.
+    *on_fetched* is called with the id, and the same `read` finds them, or raises
+    what the disk said: one that fails is no reason to let a reader wait for ever.
 
     Args:
         directory: Where the segments are.
@@ -46,7 +48,7 @@ class Logs:
         self._scratch = bytearray(wire.MAX_DATA_BYTES)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="fetch")
         self._fetching: set[_Place] = set()
-        self._fetched: OrderedDict[_Place, bytes] = OrderedDict()
+        self._fetched: OrderedDict[_Place, bytes | AgentFault] = OrderedDict()
         self._nowait = True
         self._closed = False
         self.fetches = 0
@@ -91,10 +93,13 @@ class Logs:
         """Return log bytes from *offset* on, or from the next that is kept, at most *limit*.
 
         None means that they are being fetched, or that there are none.
+
+        Raises:
+            AgentFault: If the disk cannot read them.
         """
         command = self._board.get(process_id)
         while command is not None and command.segments and offset < command.end:
-            fetched = self._fetched.pop((process_id, offset), None)
+            fetched = self._take(process_id, offset)
             if fetched:
                 # A longer piece than wanted now is cut, and fetched again behind the cut.
                 return offset, fetched[:limit]
@@ -114,12 +119,16 @@ class Logs:
         return None
 
     def last(self, process_id: str) -> tuple[int, bytes] | None:
-        """Return offset and bytes of the terminal record; None as in `read`."""
+        """Return offset and bytes of the terminal record; None as in `read`.
+
+        Raises:
+            AgentFault: If the disk cannot read it.
+        """
         command = self._board.get(process_id)
         if command is None or command.exit is None:
             return None
         offset = command.end - command.last_size
-        record = self._board.last(process_id) or self._fetched.pop((process_id, offset), None)
+        record = self._board.last(process_id) or self._take(process_id, offset)
         if record is None and command.segments:
             start = command.segments[bisect_right(command.segments, offset) - 1]
             record = self._read_at(command, start, offset, command.last_size)
@@ -129,6 +138,12 @@ class Logs:
         return None if record is None else (offset, record[: command.last_size])
 
     # Reading.
+
+    def _take(self, process_id: str, offset: int) -> bytes | None:
+        fetched = self._fetched.pop((process_id, offset), None)
+        if isinstance(fetched, AgentFault):
+            raise fetched
+        return fetched
 
     def _read_at(self, command: Command, start: int, offset: int, size: int) -> bytes | None:
         """Return bytes of one segment, b"" if it has none there, None if they are fetched first."""
@@ -146,7 +161,7 @@ class Logs:
             return b""
         except OSError as error:
             if not self._nowait or error.errno not in _CANNOT:
-                raise
+                raise _unreadable(command.process_id, error) from error
         # This file system (tmpfs, say) has everything in memory, or cannot tell.
         self._nowait = False
         return self._read_at(command, start, offset, size)
@@ -183,13 +198,16 @@ class Logs:
         if self._closed or job.cancelled():
             return
         error = job.exception()
-        if error is not None:
-            sys.stderr.write(f"hopx_async: the log of {place[0]} cannot be read: {error}\n")
-            return
-        self._fetched[place] = job.result()
+        self._fetched[place] = job.result() if error is None else _unreadable(place[0], error)
         if len(self._fetched) > _MAX_FETCHED:
             self._fetched.popitem(last=False)
         self._on_fetched(place[0])
+
+
+def _unreadable(process_id: str, error: BaseException) -> AgentFault:
+    fault = AgentFault(f"the log of {process_id} cannot be read: {error}")
+    sys.stderr.write(f"hopx_async: {fault}\n")
+    return fault
 
 
 def _bounds(command: Command, index: int) -> tuple[int, int]:

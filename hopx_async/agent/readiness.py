@@ -36,9 +36,9 @@ async def wait_port(
     try:
         while True:
             over = command.exit is not None
-            if listens(command.process_id, command.pid, port) and (
-                path is None or await answers(port, path)
-            ):
+            # In a thread: looking through all processes for an owner may take a while.
+            there = await asyncio.to_thread(listens, command.process_id, command.pid, port)
+            if there and (path is None or await answers(port, path)):
                 return {"ready": True, "ended": over}
             # A server that outlives its leader counts, so the last look comes behind the end.
             if over or asyncio.get_running_loop().time() >= deadline:

@@ -25,9 +25,11 @@ from hopx_async.blocking.doors import (
     opened,
     pool,
     remote,
+    through,
     wait_any,
 )
 from hopx_async.blocking.files import Files, FileWatch
+from hopx_async.blocking.sandboxes import Client, Listing, Pool, PoolLease, Sandbox
 from hopx_async.blocking.words import (
     AsCompleted,
     CommandHandle,
@@ -39,14 +41,12 @@ from hopx_async.blocking.words import (
     LineStream,
     MapStream,
     MergedStream,
-    Pool,
-    PoolLease,
-    Sandbox,
     TextStream,
 )
 
 __all__ = [
     "AsCompleted",
+    "Client",
     "CommandHandle",
     "Commands",
     "Environment",
@@ -56,6 +56,7 @@ __all__ = [
     "Group",
     "GroupCompleted",
     "LineStream",
+    "Listing",
     "MapStream",
     "MergedStream",
     "Pool",
@@ -69,5 +70,6 @@ __all__ = [
     "opened",
     "pool",
     "remote",
+    "through",
     "wait_any",
 ]

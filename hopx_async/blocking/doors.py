@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from contextvars import ContextVar
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
@@ -15,21 +14,31 @@ from hopx_async import gathering as _gathering
 from hopx_async import pooling as _pooling
 from hopx_async import sandbox as _sandbox
 from hopx_async import spreading as _spreading
+from hopx_async.blocking.entering import enter, open_now, unopened
 from hopx_async.blocking.portal import Portal
-from hopx_async.blocking.words import AsCompleted, CommandHandle, Group, MergedStream, Pool, Sandbox
+from hopx_async.blocking.sandboxes import Pool, Sandbox
+from hopx_async.blocking.words import AsCompleted, CommandHandle, Group, MergedStream
 from hopx_async.blocking.wrapping import Wrapper, stand_for
 from hopx_async.errors import InvalidArgument
 from hopx_async.opening import Opening
 from hopx_async.providers import local as _local
 from hopx_async.providers import remote as _remote
+from hopx_async.providers import through as _through
 
-__all__ = ["as_completed", "group", "local", "merge", "opened", "pool", "remote", "wait_any"]
+__all__ = [
+    "as_completed",
+    "group",
+    "local",
+    "merge",
+    "opened",
+    "pool",
+    "remote",
+    "through",
+    "wait_any",
+]
 
 P = ParamSpec("P")
 W = TypeVar("W", bound=Wrapper[Any])
-
-# Whether a door is only to be made ready: a pool opens what its factory returns itself.
-_unopened: ContextVar[bool] = ContextVar("_unopened", default=False)
 
 
 @overload
@@ -46,32 +55,20 @@ def opened(opening: Opening[Any]) -> Any:
         HopxError: As for the door.
         MisuseError: In the thread of the portal's own event loop.
     """
-    try:
-        portal = Portal.take()
-    except BaseException:
-        opening.close()
-        raise
-    try:
-        inner: Any = portal.call(lambda: opening)
-    except BaseException:
-        opening.close()
-        portal.release()
-        raise
-    portal.keep(inner)
-    return stand_for(portal, inner)
+    return open_now(opening)
 
 
 def _door(function: Callable[P, Opening[Any]], kind: type[W]) -> Callable[P, W]:  # noqa: ARG001  # for type checkers
     @wraps(function)
     def door(*args: P.args, **kwargs: P.kwargs) -> W:
-        opening = function(*args, **kwargs)
-        return cast("W", opening if _unopened.get() else opened(opening))
+        return cast("W", enter(function(*args, **kwargs)))
 
     return door
 
 
 local = _door(_local.local, Sandbox)
 remote = _door(_remote.remote, Sandbox)
+through = _door(_through.through, Sandbox)
 
 
 def pool(
@@ -94,11 +91,11 @@ def pool(
     """
 
     async def make() -> _sandbox.Sandbox:
-        token = _unopened.set(True)
+        token = unopened.set(True)
         try:
             made = factory()
         finally:
-            _unopened.reset(token)
+            unopened.reset(token)
         return await cast("Awaitable[_sandbox.Sandbox]", made)
 
     async def clean(sandbox: _sandbox.Sandbox) -> None:
@@ -153,7 +150,9 @@ def group(sandboxes: Pool | Iterable[Sandbox], **options: Any) -> Group:
     if isinstance(sandboxes, Pool):
         inner: Any = sandboxes._inner
     else:
-        inner = [_inner(sandbox) for sandbox in sandboxes]
+        inner = sandboxes
+        if isinstance(inner, Iterable):
+            inner = [_inner(sandbox) for sandbox in inner]
     return cast("Group", _carried_out("sandboxes", partial(_spreading.group, inner, **options)))
 
 

@@ -17,13 +17,10 @@ from hopx_async import gathering as _gathering
 from hopx_async import grouping as _grouping
 from hopx_async import handle as _handle
 from hopx_async import mapping as _mapping
-from hopx_async import pooling as _pooling
-from hopx_async import sandbox as _sandbox
 from hopx_async import stream as _stream
-from hopx_async.blocking.files import Files
 from hopx_async.blocking.portal import Block
 from hopx_async.blocking.wrapping import Closing, Iterated, Stream, Wrapper, awaited, giving
-from hopx_async.model import Capabilities, CommandRef, CommandResult
+from hopx_async.model import CommandRef, CommandResult
 from hopx_async.protocol.events import Event
 from hopx_async.protocol.text import Line, Text
 
@@ -38,9 +35,6 @@ __all__ = [
     "LineStream",
     "MapStream",
     "MergedStream",
-    "Pool",
-    "PoolLease",
-    "Sandbox",
     "TextStream",
 ]
 
@@ -217,109 +211,3 @@ class Environment(Wrapper[_environment.Environment], of=_environment.Environment
     set = awaited(_environment.Environment.set)
     update = awaited(_environment.Environment.update)
     delete = awaited(_environment.Environment.delete)
-
-
-class Sandbox(Closing[_sandbox.Sandbox], of=_sandbox.Sandbox):
-    """A place where commands run. Entered, it is closed when the block is left."""
-
-    @property
-    def sandbox_id(self) -> str:
-        """Its id."""
-        return self._inner.sandbox_id
-
-    @property
-    def commands(self) -> Commands:
-        """Its commands."""
-        return cast("Commands", self._as_ours(self._inner.commands))
-
-    @property
-    def env(self) -> Environment:
-        """The variables that its commands get."""
-        return cast("Environment", self._as_ours(self._inner.env))
-
-    @property
-    def files(self) -> Files:
-        """Its files."""
-        return cast("Files", self._as_ours(self._inner.files))
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the far side can do, as it said itself."""
-        return self._inner.capabilities
-
-    statistics = awaited(_sandbox.Sandbox.statistics)
-    list_processes = awaited(_sandbox.Sandbox.list_processes)
-    kill_process = awaited(_sandbox.Sandbox.kill_process)
-
-    def kill(self) -> None:
-        """End the sandbox with everything in it, detached or not, and close it.
-
-        Raises:
-            Unsupported: If this far side cannot be ended from here.
-        """
-        self._carry_out(self._inner.kill)
-        self._portal.let_go(self._inner)
-
-    def close(self, *, grace: float | None = None) -> None:
-        """Close it: what is not detached ends (TERM, grace, KILL), then the connection.
-
-        Any number of times, from any thread. If a signal's handler raises meanwhile (Ctrl-C),
-        what is left is killed without more grace.
-
-        Args:
-            grace: Seconds between TERM and KILL, None for what the door was given.
-
-        Raises:
-            InvalidArgument: If *grace* is negative or not finite.
-        """
-        inner = self._inner
-        if not self._portal.running:
-            return
-        try:
-            close = partial(inner.aclose, grace=grace)
-            self._portal.call(close, hurry=partial(inner.aclose, grace=0))
-        finally:
-            if inner._closed:
-                self._portal.let_go(inner)
-
-
-class PoolLease(Wrapper[_pooling.PoolLease], of=_pooling.PoolLease):
-    """One use of a pool's sandbox, made by ``pool.sandbox()``; entered once."""
-
-    def __enter__(self) -> Sandbox:
-        return cast("Sandbox", self._carry_out(self._inner.__aenter__))
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._portal.call(partial(self._inner.__aexit__, None, None, None))
-
-
-class Pool(Closing[_pooling.Pool], of=_pooling.Pool):
-    """Sandboxes that are lent, one user at a time, made by `pool`."""
-
-    @property
-    def size(self) -> int:
-        """How many sandboxes there are: ready, in use, or on their way in or out."""
-        return self._inner.size
-
-    @property
-    def lendable(self) -> int:
-        """How many more users there could be without one of them waiting for another."""
-        return self._inner.lendable
-
-    sandbox = giving(_pooling.Pool.sandbox, PoolLease)
-    warm = awaited(_pooling.Pool.warm)
-    take = giving(_pooling.Pool.take, Sandbox)
-
-    def give(self, sandbox: Sandbox) -> None:
-        """Take a sandbox back after its use."""
-        self._portal.call(partial(self._inner.give, sandbox._inner))
-
-    def close(self) -> None:
-        """End all sandboxes, concurrently and bounded; who waits for one gets `ClosedError`."""
-        super().close()
-        self._portal.let_go(self._inner)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -13,19 +9,31 @@ import typer
 
 import hopx_async
 from hopx_async.cli import manage
-from hopx_async.cli.job import Command
-from hopx_async.cli.output import complain, forget_output, is_terminal
-from hopx_async.cli.place import URL_VARIABLE, Isolation, find_place
+from hopx_async.cli.execute import execute
+from hopx_async.cli.options import (
+    AsJson,
+    Env,
+    SandboxId,
+    Timeout,
+    TokenFile,
+    Url,
+    WorkingDir,
+    commands_of,
+    finish,
+    there,
+    variables,
+)
+from hopx_async.cli.output import is_terminal
+from hopx_async.cli.place import Isolation, find_place
 from hopx_async.cli.run import Style, run_all
+from hopx_async.cli.sandboxes import sandboxes
 from hopx_async.cli.serve import AGENTS, run_server
-from hopx_async.cli.status import SIGNALED, error_status
-from hopx_async.cli.usage import ARGV, ArgvCommand, Group
-from hopx_async.errors import HopxError, InvalidArgument
+from hopx_async.cli.usage import ArgvCommand, Group
 from hopx_async.model import CommandSpec, Status
 from hopx_async.protocol import lifecycle
 from hopx_async.sandbox import Sandbox
 
-__all__ = ["app", "kill", "logs", "ps", "run", "serve", "start", "version", "wait"]
+__all__ = ["app", "exec_", "kill", "logs", "ps", "run", "serve", "start", "version", "wait"]
 
 app = typer.Typer(
     cls=Group,
@@ -35,28 +43,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(sandboxes, name="sandboxes")
+
 _CMD = "Each CMD is one background command, for bash -c; behind -- stands one program, as it is."
 _ONE = "One background command, for bash -c; behind -- one program with its arguments, as it is."
 _REF = "The id of a command, or its name."
-
-Timeout = Annotated[
-    float | None, typer.Option(metavar="S", help="Seconds for each command; none by default.")
-]
-Env = Annotated[
-    list[str] | None,
-    typer.Option(metavar="K=V", help="A variable; K alone hands on its value. Repeatable."),
-]
-WorkingDir = Annotated[
-    str | None, typer.Option(metavar="DIR", help="Where commands run, relative to the workspace.")
-]
-Url = Annotated[
-    str | None,
-    typer.Option(metavar="URL", envvar=URL_VARIABLE, help="An agent that runs already."),
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Holds the agent's token, else HOPX_AGENT_TOKEN does."),
-]
 
 
 @app.command(cls=ArgvCommand)
@@ -85,6 +76,7 @@ def run(
     ] = True,
     url: Url = None,
     token_file: TokenFile = None,
+    sandbox_id: SandboxId = None,
 ) -> None:
     """Run commands at once, here, and follow their output.
 
@@ -95,19 +87,28 @@ def run(
     its code, 124 for a time limit, 128 + n for signal n, 127 if it could not start,
     125 for trouble with the agent. 2 says that nothing was started.
     """
-    wanted = _commands(context, commands)
+    wanted = commands_of(context, commands)
     style: Style = "table" if is_terminal() else "lines"
     if quiet or as_json:
         style = "json" if as_json else "quiet"
 
     async def main() -> int:
         place = find_place(
-            url, token_file, needed=False, isolation=isolation, internet_access=internet
+            url,
+            token_file,
+            sandbox_id=sandbox_id,
+            needed=False,
+            isolation=isolation,
+            internet_access=internet,
         )
-        options = {"timeout": timeout, "env": _variables(env), "working_dir": working_dir}
+        options: dict[str, Any] = {
+            "timeout": timeout,
+            "env": variables(env),
+            "working_dir": working_dir,
+        }
         return await run_all(wanted, names=name or (), place=place, style=style, **options)
 
-    raise typer.Exit(_status(main))
+    raise typer.Exit(finish(main))
 
 
 @app.command(cls=ArgvCommand)
@@ -119,23 +120,25 @@ def start(
     env: Env = None,
     working_dir: WorkingDir = None,
     name: Annotated[str | None, typer.Option(metavar="N", help="A name to find it by.")] = None,
+    as_json: AsJson = False,
     url: Url = None,
     token_file: TokenFile = None,
+    sandbox_id: SandboxId = None,
 ) -> None:
-    """Start one command on an agent that runs, and print its id."""
-    wanted = _commands(context, command)
+    """Start one command in a sandbox that runs, and print its id."""
+    wanted = commands_of(context, command)
     if len(wanted) > 1:
         context.fail("one command only; quote it, or put -- before it")
 
     async def action(sandbox: Sandbox) -> int:
-        return await manage.start(sandbox, wanted[0], **options)
+        return await manage.start(sandbox, wanted[0], as_json=as_json, **options)
 
     def check() -> None:
-        options.update(timeout=timeout, env=_variables(env), working_dir=working_dir, name=name)
+        options.update(timeout=timeout, env=variables(env), working_dir=working_dir, name=name)
         CommandSpec.make(wanted[0], **options)
 
     options: dict[str, Any] = {}
-    raise typer.Exit(_there(action, url, token_file, check))
+    raise typer.Exit(there(action, url, token_file, sandbox_id, check))
 
 
 @app.command()
@@ -144,62 +147,72 @@ def ps(
         str | None,
         typer.Option(metavar="S", help=f"Only those that are {', '.join(get_args(Status))}."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one a line.")] = False,
+    as_json: AsJson = False,
     url: Url = None,
     token_file: TokenFile = None,
+    sandbox_id: SandboxId = None,
 ) -> None:
-    """List the commands of an agent that runs, oldest first."""
+    """List the commands of a sandbox that runs, oldest first."""
 
     async def action(sandbox: Sandbox) -> int:
         wanted: Any = status  # checked there
         return await manage.ps(sandbox, status=wanted, as_json=as_json)
 
-    raise typer.Exit(_there(action, url, token_file))
+    raise typer.Exit(there(action, url, token_file, sandbox_id))
 
 
 @app.command()
 def logs(
     command: Annotated[str, typer.Argument(metavar="COMMAND", help=_REF)],
+    *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on up to the command's end.")
     ] = False,
     last: Annotated[
         int | None, typer.Option(metavar="N", help="Begin with the last N lines.")
     ] = None,
+    as_json: AsJson = False,
     url: Url = None,
     token_file: TokenFile = None,
+    sandbox_id: SandboxId = None,
 ) -> None:
     """Print a command's output, what it wrote to stderr to stderr."""
 
     async def action(sandbox: Sandbox) -> int:
-        return await manage.logs(sandbox, command, follow=follow, last=last)
+        return await manage.logs(sandbox, command, follow=follow, last=last, as_json=as_json)
 
-    raise typer.Exit(_there(action, url, token_file))
+    raise typer.Exit(there(action, url, token_file, sandbox_id))
 
 
 @app.command()
 def wait(
     command: Annotated[str, typer.Argument(metavar="COMMAND", help=_REF)],
+    *,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say how it ended.")] = False,
+    as_json: AsJson = False,
     url: Url = None,
     token_file: TokenFile = None,
+    sandbox_id: SandboxId = None,
 ) -> None:
     """Wait until a command has ended, and exit with its status."""
 
     async def action(sandbox: Sandbox) -> int:
-        return await manage.wait(sandbox, command, quiet=quiet)
+        return await manage.wait(sandbox, command, quiet=quiet, as_json=as_json)
 
-    raise typer.Exit(_there(action, url, token_file))
+    raise typer.Exit(there(action, url, token_file, sandbox_id))
 
 
 @app.command()
 def kill(
     commands: Annotated[list[str], typer.Argument(metavar="COMMAND...", help=_REF)],
+    *,
     grace: Annotated[
         float, typer.Option(metavar="S", help="Seconds between TERM and KILL.")
     ] = lifecycle.GRACE,
+    as_json: AsJson = False,
     url: Url = None,
     token_file: TokenFile = None,
+    sandbox_id: SandboxId = None,
 ) -> None:
     """End commands with everything they started.
 
@@ -207,9 +220,42 @@ def kill(
     """
 
     async def action(sandbox: Sandbox) -> int:
-        return await manage.kill(sandbox, commands, grace)
+        return await manage.kill(sandbox, commands, grace, as_json=as_json)
 
-    raise typer.Exit(_there(action, url, token_file))
+    raise typer.Exit(there(action, url, token_file, sandbox_id))
+
+
+@app.command("exec", cls=ArgvCommand)
+def exec_(
+    context: typer.Context,
+    *,
+    command: Annotated[list[str] | None, typer.Argument(metavar="CMD", help=_ONE)] = None,
+    timeout: Timeout = None,
+    env: Env = None,
+    working_dir: WorkingDir = None,
+    name: Annotated[str | None, typer.Option(metavar="N", help="A name for it.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON, one a line.")
+    ] = False,
+    url: Url = None,
+    token_file: TokenFile = None,
+    sandbox_id: SandboxId = None,
+) -> None:
+    """Run one command in a sandbox that runs, as if it were here.
+
+    It gets what is piped in here as its stdin; its output is printed as it comes; the exit
+    status is its own. Ctrl-C ends it with everything it started.
+    """
+    wanted = commands_of(context, command)
+    if len(wanted) > 1:
+        context.fail("one command only; quote it, or put -- before it")
+
+    async def main() -> int:
+        place = find_place(url, token_file, sandbox_id=sandbox_id, needed=True)
+        options = {"timeout": timeout, "env": variables(env), "working_dir": working_dir}
+        return await execute(wanted[0], place, name=name, as_json=as_json, **options)
+
+    raise typer.Exit(finish(main))
 
 
 @app.command()
@@ -232,6 +278,9 @@ def serve(
     max_sandboxes: Annotated[
         int, typer.Option(metavar="N", help="How many there may be at a time.")
     ] = 64,
+    isolation: Annotated[
+        str, typer.Option(metavar="WAY", help="none, namespace or auto: what surrounds each.")
+    ] = "none",
     agent: Annotated[
         str, typer.Option(metavar="KIND", help=f"One of {', '.join(AGENTS)}.")
     ] = "ours",
@@ -241,7 +290,7 @@ def serve(
 ) -> None:
     """Serve HopX's own interface on this machine, for its official clients.
 
-    Commands run as this user, without isolation. SIGTERM or Ctrl-C ends all of them.
+    Commands run as this user, isolated if --isolation says so. SIGTERM or Ctrl-C ends all of them.
     """
 
     async def main() -> int:
@@ -251,72 +300,15 @@ def serve(
             state_dir=None if state_dir is None else state_dir.resolve(),
             key_file=api_key_file,
             max_sandboxes=max_sandboxes,
+            isolation=isolation,
             agent=agent,
             announce=announce,
         )
 
-    raise typer.Exit(_status(main))
+    raise typer.Exit(finish(main))
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
     print(hopx_async.__version__)
-
-
-def _commands(context: typer.Context, texts: list[str] | None) -> list[Command]:
-    commands: list[Command] = list(texts or ())
-    if context.meta.get(ARGV):
-        commands.append(context.meta[ARGV])
-    if not commands:
-        context.fail("Missing argument 'CMD'")
-    return commands
-
-
-def _variables(assignments: list[str] | None) -> dict[str, str]:
-    """Return what ``--env`` says; a value that is a secret need not stand among the arguments."""
-    variables = {}
-    for assignment in assignments or ():
-        name, given, value = assignment.partition("=")
-        if not given and name not in os.environ:
-            raise InvalidArgument("--env", name, "it is not set here, so say NAME=VALUE")
-        variables[name] = value if given else os.environ[name]
-    return variables
-
-
-def _there(
-    action: Callable[[Sandbox], Awaitable[int]],
-    url: str | None,
-    token_file: Path | None,
-    check: Callable[[], object] = lambda: None,
-) -> int:
-    """Do something on the agent that is named, and return the exit status."""
-
-    async def main() -> int:
-        place = find_place(url, token_file, needed=True)
-        check()
-        sandbox = await place.open()
-        try:
-            return await action(sandbox)
-        finally:
-            await sandbox.aclose()
-
-    return _status(main)
-
-
-def _status(main: Callable[[], Awaitable[int]]) -> int:
-    """Run a program of ours, and return its exit status whatever happens."""
-
-    async def coroutine() -> int:
-        return await main()
-
-    try:
-        return asyncio.run(coroutine())
-    except BrokenPipeError:
-        forget_output()
-        return SIGNALED + signal.SIGPIPE
-    except (HopxError, OSError) as error:
-        complain(error)
-        return error_status(error)
-    except KeyboardInterrupt:
-        return SIGNALED + signal.SIGINT

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -20,9 +21,10 @@ from hopx_async.cli.table import Process, draw, processes_table
 from hopx_async.errors import CommandNotFound, InvalidArgument
 from hopx_async.handle import CommandHandle
 from hopx_async.model import CommandInfo, Exit, Status
-from hopx_async.protocol.cursor import parse_cursor
+from hopx_async.protocol.cursor import UNKNOWN, Position, parse_cursor, print_cursor
 from hopx_async.protocol.events import Stderr, Stdout
 from hopx_async.sandbox import Sandbox
+from hopx_async.stream import looks_back
 
 __all__ = ["find", "kill", "logs", "ps", "start", "wait"]
 
@@ -50,10 +52,18 @@ async def find(sandbox: Sandbox, wanted: str) -> CommandHandle:
     return await sandbox.commands.get(running[0] if running else named[-1].process_id)
 
 
-async def start(sandbox: Sandbox, command: Command, **options: Any) -> int:
-    """Start a command and print its id."""
+async def start(
+    sandbox: Sandbox, command: Command, *, as_json: bool = False, **options: Any
+) -> int:
+    """Start a command and print its id, as JSON with its sandbox and name."""
     handle = await sandbox.commands.start(command, **options)
-    print(handle.process_id, flush=True)
+    facts = {
+        "process_id": handle.process_id,
+        "sandbox_id": sandbox.sandbox_id,
+        "name": handle.name,
+        "pid": handle.pid,
+    }
+    print(json.dumps(facts) if as_json else handle.process_id, flush=True)
     return 0
 
 
@@ -92,7 +102,9 @@ def _as_dict(info: CommandInfo) -> dict[str, Any]:
     return value | {"tags": dict(info.tags)}
 
 
-async def logs(sandbox: Sandbox, wanted: str, *, follow: bool, last: int | None) -> int:
+async def logs(
+    sandbox: Sandbox, wanted: str, *, follow: bool, last: int | None, as_json: bool = False
+) -> int:
     """Print what a command has printed, and with *follow* what it prints up to its end.
 
     Args:
@@ -100,13 +112,16 @@ async def logs(sandbox: Sandbox, wanted: str, *, follow: bool, last: int | None)
         wanted: Its id or name.
         follow: Whether to go on with what comes.
         last: Print the last so many lines only; None for all.
+        as_json: Print events instead, as JSON, one a line.
     """
+    if as_json and last is not None:
+        raise InvalidArgument("--last", str(last), "with --json, which prints events, not lines")
     if last is not None and last < 1:
         raise InvalidArgument("--last", str(last), "a number of lines above 0")
     handle = await find(sandbox, wanted)
     info = await handle.info()
     if last is None:
-        await _print_events(handle, None if follow else info.log_end)
+        await _print_events(handle, None if follow else info.log_end, as_json=as_json)
     elif follow or info.exit is not None:
         out, err = Writer(sys.stdout, ""), Writer(sys.stderr, "")
         async for line in handle.lines(last=last):
@@ -116,50 +131,78 @@ async def logs(sandbox: Sandbox, wanted: str, *, follow: bool, last: int | None)
     return 0
 
 
-async def _print_events(handle: CommandHandle, end: int | None) -> None:
+async def _print_events(handle: CommandHandle, end: int | None, *, as_json: bool) -> None:
     printer = Printer(None)
     if end is None or end > 0:
         async for event in handle.events():
-            printer.take(event)
+            if as_json:
+                print(json.dumps(event.to_dict()), flush=True)
+            else:
+                printer.take(event)
             if end is not None and parse_cursor(handle.process_id, event.cursor).offset >= end:
                 break
     printer.close()
 
 
 async def _print_last(handle: CommandHandle, end: int, last: int) -> None:
-    """Print the last lines as they are now; the end of a log that grows is not waited for."""
-    lines: deque[tuple[Writer, bytes]] = deque(maxlen=last)
-    out, err = Writer(sys.stdout, ""), Writer(sys.stderr, "")
-    cutters = {
-        kind: LineCutter(lambda line, writer=writer: lines.append((writer, line)))  # type: ignore[misc]
-        for kind, writer in ((Stdout, out), (Stderr, err))
-    }
-    async for event in handle.events():
-        if isinstance(event, (Stdout, Stderr)):
-            cutters[type(event)].feed(event.data)
-        if parse_cursor(handle.process_id, event.cursor).offset >= end:
+    """Print the last lines as they are now; the end of a log that grows is not waited for.
+
+    As in `CommandHandle.lines`, from farther and farther back.
+    """
+    writers = {"stdout": Writer(sys.stdout, ""), "stderr": Writer(sys.stderr, "")}
+    lines: deque[tuple[str, bytes]] = deque()
+    for start in looks_back(end):
+        lines = await _lines_between(handle, start, end, last)
+        if len(lines) == last:
             break
+    for stream, line in lines:
+        writers[stream].feed(line + b"\n")
+
+
+async def _lines_between(
+    handle: CommandHandle, start: int, end: int, last: int
+) -> deque[tuple[str, bytes]]:
+    lines: deque[tuple[str, bytes]] = deque(maxlen=last)
+    if start >= end:
+        return lines
+    # What begins in the middle of a line is none.
+    begun = set() if start else {"stdout", "stderr"}
+
+    def emit(stream: str, line: bytes) -> None:
+        if stream in begun:
+            lines.append((stream, line))
+        begun.add(stream)
+
+    cutters = {kind.type: LineCutter(partial(emit, kind.type)) for kind in (Stdout, Stderr)}
+    place = print_cursor(handle.process_id, Position(start, UNKNOWN, UNKNOWN)) if start else None
+    async with handle.events(after=place) as events:
+        async for event in events:
+            if isinstance(event, (Stdout, Stderr)):
+                cutters[event.type].feed(event.data)
+            if parse_cursor(handle.process_id, event.cursor).offset >= end:
+                break
     for cutter in cutters.values():
         cutter.close()
-    for writer, line in lines:
-        writer.feed(line + b"\n")
+    return lines
 
 
-async def wait(sandbox: Sandbox, wanted: str, *, quiet: bool = False) -> int:
+async def wait(sandbox: Sandbox, wanted: str, *, quiet: bool = False, as_json: bool = False) -> int:
     """Wait for a command's end, say how it ended, and return that as an exit status."""
     handle = await find(sandbox, wanted)
     fate = await handle.wait()
-    if not quiet:
-        _tell(wanted, fate)
+    if as_json or not quiet:
+        _tell(wanted, handle, fate, as_json=as_json)
     return exit_status(fate)
 
 
-async def kill(sandbox: Sandbox, wanted: Sequence[str], grace: float) -> int:
+async def kill(
+    sandbox: Sandbox, wanted: Sequence[str], grace: float, *, as_json: bool = False
+) -> int:
     """End commands with all that they started, and say how each ended."""
     handles = [await find(sandbox, one) for one in wanted]
 
     async def end(name: str, handle: CommandHandle) -> None:
-        _tell(name, await handle.kill(grace))
+        _tell(name, handle, await handle.kill(grace), as_json=as_json)
 
     try:
         async with anyio.create_task_group() as group:
@@ -170,5 +213,8 @@ async def kill(sandbox: Sandbox, wanted: Sequence[str], grace: float) -> int:
     return 0
 
 
-def _tell(name: str, fate: Exit) -> None:
+def _tell(name: str, handle: CommandHandle, fate: Exit, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"process_id": handle.process_id, **fate.to_dict()}), flush=True)
+        return
     print(visible(f"{name}: {fate}"), file=sys.stderr)

@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -26,10 +26,12 @@ from hopx_async.protocol import lifecycle
 from hopx_async.protocol.events import Event, Exited, Lost, Stderr, Stdout
 from hopx_async.sandbox import Sandbox
 
-__all__ = ["Style", "run_all"]
+__all__ = ["Feed", "Style", "run_all"]
 
 #: How output is shown: each line prefixed; a table first; alone; as events.
 Style: TypeAlias = Literal["lines", "table", "quiet", "json"]
+
+Feed: TypeAlias = Callable[[CommandHandle], Coroutine[Any, Any, None]]
 
 
 async def run_all(
@@ -38,6 +40,7 @@ async def run_all(
     names: Sequence[str] = (),
     place: Place | None = None,
     style: Style = "lines",
+    feed: Feed | None = None,
     **options: Any,
 ) -> int:
     """Run *commands* at once, show their output, and return the exit status.
@@ -47,6 +50,7 @@ async def run_all(
         names: Names of the first so many of them.
         place: Where to; None for the embedded agent in the current directory.
         style: How output is shown.
+        feed: Gives a command its input, from its start on; None for none.
         options: As for `Commands.start`, the same for all.
 
     Raises:
@@ -63,7 +67,7 @@ async def run_all(
     for job in jobs:
         CommandSpec.make(job.command, name=job.name, **options)
     async with Interruption() as interruption:
-        run = _Run(jobs, options, style, interruption)
+        run = _Run(jobs, options, style, interruption, feed)
         with interruption.scope:
             await run.execute(place or Place())
     if interruption.number is not None:
@@ -79,7 +83,9 @@ class _Run:
         options: Mapping[str, Any],
         style: Style,
         interruption: Interruption,
+        feed: Feed | None,
     ) -> None:
+        self._feed = feed
         self._jobs = jobs
         self._options = options
         self._style = style
@@ -99,7 +105,7 @@ class _Run:
         except* BrokenPipeError:
             self._interruption.give_up(signal.SIGPIPE)
         finally:
-            await self._close(sandbox, owned=place.url is None)
+            await self._close(sandbox, owned=place.owned)
 
     def summarize(self) -> None:
         """Say how each command ended: as much of that as the style allows."""
@@ -130,10 +136,14 @@ class _Run:
             printer = Printer("" if self._style == "quiet" else label)
             if self._style == "quiet" and len(self._jobs) == 1:
                 printer = Printer(None)
-            async for event in job.handle.events():
-                self._take(job, event, printer)
-        except HopxError as error:
-            job.fate = error
+            async with anyio.create_task_group() as group:
+                if self._feed is not None:
+                    group.start_soon(self._feed, job.handle)
+                async for event in job.handle.events():
+                    self._take(job, event, printer)
+                group.cancel_scope.cancel()  # nobody reads any more what comes in
+        except* HopxError as errors:
+            job.fate = _bare(errors)
 
     def _take(self, job: Job, event: Event, printer: Printer) -> None:
         if self._style == "json":
@@ -205,6 +215,14 @@ class _Run:
             async with anyio.create_task_group() as group:
                 for handle in left:
                     group.start_soon(self._kill, handle, grace)
+
+
+def _bare(error: BaseException) -> HopxError:
+    """Return the one error in a group, which may be in a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, HopxError)
+    return error
 
 
 def _interrupted(number: signal.Signals) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ __all__ = ["AGENTS", "run_server"]
 #: The agents that a server can give to its sandboxes.
 AGENTS: dict[str, str] = {
     "ours": "commands that can be followed and killed",
+    "stock": "an emulation of HopX's own agent with its flaws, for tests",
 }
+#: The program of each that is not our own.
+_PROGRAMS = {"stock": ("hopx_async.testing.stock",)}
 _NEEDED = ("jwt", "psutil", "watchfiles")
 
 
@@ -27,13 +32,15 @@ async def run_server(
     state_dir: Path | None,
     key_file: Path | None,
     max_sandboxes: int,
+    isolation: str,
     agent: str,
     announce: bool,
 ) -> int:
     """Serve until SIGTERM or Ctrl-C; return the exit status.
 
     Raises:
-        Unsupported: Elsewhere than on Linux, and without the extra ``serve``.
+        Unsupported: Elsewhere than on Linux, without the extra ``serve``, and if the isolation
+            that was asked for cannot be had.
         InvalidArgument: If an argument breaks a rule.
         OSError: If a file cannot be used.
     """
@@ -45,10 +52,20 @@ async def run_server(
     if agent not in AGENTS:
         raise InvalidArgument("--agent", repr(agent), f"one of {', '.join(sorted(AGENTS))}")
     from hopx_async.control.server import serve
+    from hopx_async.providers.isolation import resolve
     from hopx_async.providers.machines import AgentMachines
+    from hopx_async.providers.root_process import OURS
+
+    if agent != "ours" and isolation == "namespace":
+        raise Unsupported(f"--isolation namespace needs an agent of ours, not {agent}")
+    place = str(state_dir or tempfile.gettempdir())
+    became, why = await asyncio.to_thread(resolve, isolation if agent == "ours" else "none", place)
+    if why:
+        print(f"hopx-async: sandboxes run without isolation: {why}", file=sys.stderr, flush=True)
 
     def machines(address: str, detached: bool) -> Machines:
-        return AgentMachines(address, detached=detached)
+        program = _PROGRAMS.get(agent, OURS)
+        return AgentMachines(address, detached=detached, program=program, isolation=became)
 
     def ready(facts: dict[str, Any]) -> None:
         if announce:

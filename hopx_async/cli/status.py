@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from hopx_async.errors import CommandNotFound, HopxError, SpawnError, UsageError
+from hopx_async.errors import HopxError, MissingApiKey, NotFoundError, SpawnError, UsageError
 from hopx_async.model import Exit
 
 __all__ = ["BAD_INPUT", "SIGNALED", "error_status", "exit_status"]
@@ -31,6 +31,6 @@ def exit_status(fate: Exit | HopxError | None) -> int:
 
 def error_status(error: HopxError | OSError) -> int:
     """Return the exit status for an error: whose fault it was."""
-    if isinstance(error, (UsageError, CommandNotFound, OSError)):
+    if isinstance(error, (UsageError, NotFoundError, MissingApiKey, OSError)):
         return BAD_INPUT
     return exit_status(error)

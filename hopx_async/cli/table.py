@@ -24,11 +24,13 @@ __all__ = [
     "LastLine",
     "Process",
     "Row",
+    "SandboxRow",
     "cell",
     "draw",
     "duration",
     "live_table",
     "processes_table",
+    "sandboxes_table",
 ]
 
 #: Bytes of a stream in which its last line is looked for.
@@ -175,6 +177,32 @@ def processes_table(rows: Sequence[Process], width: int) -> Table:
         columns.append(commands)
     for cells in zip(*columns, strict=True):
         table.add_row(*cells)
+    return table
+
+
+class SandboxRow(NamedTuple):
+    """One sandbox in the table of ``sandboxes``: seconds are None where they are not known."""
+
+    sandbox_id: str
+    status: str
+    template: str
+    region: str
+    age: float | None
+    left: float | None
+
+
+def sandboxes_table(rows: Sequence[SandboxRow]) -> Table:
+    """Return the table of ``sandboxes``; nothing in it is cut, for there is not much."""
+    table = _table(1)
+    for title in ("ID", "STATUS", "TEMPLATE", "REGION"):
+        table.add_column(title, no_wrap=True)
+    for title in ("AGE", "LEFT"):
+        table.add_column(title, no_wrap=True, justify="right")
+    for row in rows:
+        times = (Text(duration(row.age)), Text(duration(row.left)))
+        table.add_row(
+            cell(row.sandbox_id), _status(row.status), cell(row.template), cell(row.region), *times
+        )
     return table
 
 

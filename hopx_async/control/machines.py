@@ -34,6 +34,11 @@ class Machine(Protocol):
 class Machines(Protocol):
     """Starts agents, and finds those that a control plane before this one has started."""
 
+    @property
+    def isolation(self) -> str:
+        """What surrounds those that it starts: ``none`` or ``namespace``."""
+        ...
+
     async def start(self, sandbox: Sandbox, place: Path) -> Machine:
         """Start the agent of *sandbox*, whose directory is *place*.
 

@@ -69,13 +69,23 @@ class Plane:
         self._running.clear()
         await asyncio.gather(*self._ending, *(machine.stop(wait) for machine in machines))
 
-    async def create(self, template: str, region: str, env_vars: dict[str, str]) -> Sandbox:
+    async def create(
+        self,
+        template: str,
+        region: str,
+        env_vars: dict[str, str],
+        *,
+        internet_access: bool = True,
+    ) -> Sandbox:
         """Create a sandbox and return it once its agent runs.
 
         Raises:
             Refused: If there are too many.
             HopxError: If its agent does not come up.
         """
+        if not internet_access and self._machines.isolation == "none":
+            message = "internet_access: this server cannot keep a sandbox from the network"
+            raise Refused(400, "INVALID_REQUEST", message)
         current = len(self._known) + self._creating
         if current >= self._most:
             message = f"the limit of {self._most} sandboxes is reached"
@@ -88,6 +98,7 @@ class Plane:
             created_at=time.time(),
             env_vars=env_vars,
             region=region,
+            internet_access=internet_access,
         )
         self._creating += 1
         try:
@@ -194,18 +205,21 @@ class Plane:
         machine = await self._machines.find(sandbox, self._shelf.place(sandbox.id))
         if machine is not None:
             self._running[sandbox.id] = machine
+            if sandbox.isolation != self._machines.isolation:
+                _complain(sandbox, f"goes on as it was started, with isolation {sandbox.isolation}")
             return
         try:
             # Its files are here, its commands are not.
             await self._start(sandbox)
         except HopxError as error:
-            sys.stderr.write(f"hopx-async: sandbox {sandbox.id} does not start: {error}\n")
+            _complain(sandbox, f"does not start: {error}")
             sandbox.status = "stopped"
 
     async def _start(self, sandbox: Sandbox) -> None:
         machine = await self._machines.start(sandbox, self._shelf.place(sandbox.id))
         self._running[sandbox.id] = machine
         sandbox.url, sandbox.status = machine.url, "running"
+        sandbox.isolation = self._machines.isolation
         await asyncio.to_thread(self._shelf.save, sandbox)
 
     def _lock(self, sandbox_id: str) -> asyncio.Lock:
@@ -234,3 +248,7 @@ class Plane:
         task = asyncio.create_task(delete())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+
+def _complain(sandbox: Sandbox, what: str) -> None:
+    sys.stderr.write(f"hopx-async: sandbox {sandbox.id} {what}\n")

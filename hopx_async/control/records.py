@@ -28,6 +28,8 @@ class Sandbox(msgspec.Struct):
         timeout_seconds: After how long it is deleted, None for never.
         expires_at: Unix time at which it is deleted, None for never.
         region: As it was asked for.
+        internet_access: Whether it has the network of this machine.
+        isolation: What surrounds it since its agent was started: ``none`` or ``namespace``.
     """
 
     id: str
@@ -40,6 +42,8 @@ class Sandbox(msgspec.Struct):
     timeout_seconds: int | None = None
     expires_at: float | None = None
     region: str = "local"
+    internet_access: bool = True
+    isolation: str = "none"
 
     def expire_after(self, seconds: int | None) -> None:
         """Let it be deleted so many seconds from now, None for never."""

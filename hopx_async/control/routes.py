@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -15,15 +16,16 @@ from hopx_async.control.plane import Plane
 from hopx_async.control.records import Sandbox
 from hopx_async.control.templates import TEMPLATES, find, resources
 from hopx_async.control.tokens import issue
-from hopx_async.errors import ApiError
+from hopx_async.errors import HopxError
 from hopx_async.protocol import lifecycle
 
-__all__ = ["MAX_PAGE", "ControlRoutes"]
+__all__ = ["MAX_PAGE", "MAX_SECONDS", "ControlRoutes"]
 
 #: Sandboxes on one page of a listing.
 MAX_PAGE = 1000
 _DEFAULT_PAGE = 100
-_MAX_SECONDS = 10 * 365 * 24 * 3600
+#: Seconds after which a sandbox may be deleted, at most.
+MAX_SECONDS = 10 * 365 * 24 * 3600
 _WORDS = {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "INVALID_REQUEST"}
 
 
@@ -72,11 +74,22 @@ class ControlRoutes:
                 return await handler(request)
             except Refused as error:
                 return error_answer(error.status, error.word, error.message, error.details)
-            except ApiError as error:
-                return error_answer(error.status, "INTERNAL_ERROR", str(error), {})
+            except HopxError as error:
+                # An agent that does not come up, or does not answer.
+                return error_answer(500, "INTERNAL_ERROR", str(error), {})
             except web.HTTPException as error:
                 word = _WORDS.get(error.status, "INVALID_REQUEST")
-                return error_answer(error.status, word, f"{error.reason}: {request.path[:200]}", {})
+                message = f"{error.reason}: {request.path[:200]}"
+                response = error_answer(error.status, word, message, {})
+                if "Allow" in error.headers:
+                    response.headers["Allow"] = error.headers["Allow"]
+                return response
+            except ConnectionError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a bug of ours is answered, too
+                sys.excepthook(type(error), error, error.__traceback__)
+                message = "a fault of the server; its stderr says more"
+                return error_answer(500, "INTERNAL_ERROR", message, {})
 
         return guard
 
@@ -111,10 +124,13 @@ class ControlRoutes:
             raise _wrong("region", "a text")
         seconds = _seconds(body.get("timeout_seconds"))
         env_vars = _env(body.get("env_vars"))
-        if body.get("internet_access") not in (None, True):
-            message = "internet_access: this server cannot keep a sandbox from the network"
-            raise Refused(400, "INVALID_REQUEST", message)
-        sandbox = await self._plane.create(template, region[:80], env_vars)
+        internet = body.get("internet_access")
+        internet = True if internet is None else internet
+        if not isinstance(internet, bool):
+            raise _wrong("internet_access", "true or false")
+        sandbox = await self._plane.create(
+            template, region[:80], env_vars, internet_access=internet
+        )
         if seconds is not None:
             await self._plane.set_timeout(sandbox.id, seconds)
         return answer({**_told(sandbox), **_token(sandbox)}, 201)
@@ -190,7 +206,8 @@ def _told(sandbox: Sandbox) -> dict[str, Any]:
         "node_id": "local",
         "region": sandbox.region,
         "resources": resources(),
-        "internet_access": True,
+        "internet_access": sandbox.internet_access,
+        "isolation": sandbox.isolation,
         "live_mode": False,
         "timeout_seconds": sandbox.timeout_seconds,
         "expires_at": rfc3339(sandbox.expires_at),
@@ -206,7 +223,7 @@ def _token(sandbox: Sandbox) -> dict[str, Any]:
 def _seconds(value: object) -> int | None:
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MAX_SECONDS:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_SECONDS:
         raise _wrong("timeout_seconds", "a whole number of seconds above 0")
     return value
 

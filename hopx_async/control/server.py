@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from hopx_async.control.answers import MAX_BODY_BYTES
+from hopx_async.control.front import Handler
 from hopx_async.control.machines import Machines
 from hopx_async.control.plane import MAX_SANDBOXES, Plane
 from hopx_async.control.records import Shelf
@@ -54,7 +55,8 @@ class ControlServer:
         routes = ControlRoutes(self._plane, api_keys)
         app = web.Application(middlewares=[routes.middleware()], client_max_size=MAX_BODY_BYTES)
         routes.add_to(app)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        self._runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_SECONDS)
+        self._server: asyncio.Server | None = None
         self.url = ""
 
     async def open(self, host: str, port: int) -> None:
@@ -65,18 +67,27 @@ class ControlServer:
         """
         await self._plane.open()
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
+        loop = asyncio.get_running_loop()
         try:
-            await site.start()
+            self._server = await loop.create_server(self._protocol, host, port)
         except OSError as error:
             raise InvalidArgument("port", f"{host}:{port}", str(error.strerror)) from error
         name = f"[{host}]" if ":" in host else host
-        self.url = f"http://{name}:{self._runner.addresses[0][1]}"
+        self.url = f"http://{name}:{self._server.sockets[0].getsockname()[1]}"
 
     async def aclose(self, grace: float | None = None) -> None:
         """Listen no more, and end every agent with its commands."""
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
         await self._plane.aclose(grace)
+
+    def _protocol(self) -> asyncio.Protocol:
+        server = self._runner.server
+        assert server is not None
+        # No access log: a request may say a key where none is looked for.
+        nothing: Any = None
+        return Handler(server, loop=asyncio.get_running_loop(), access_log=nothing)
 
 
 def read_keys(state_dir: Path, key_file: Path | None) -> list[str]:

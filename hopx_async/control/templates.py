@@ -57,5 +57,6 @@ def find(name: object) -> dict[str, Any]:
         if text in {template["name"], template["id"]}:
             return template
     near = get_close_matches(text, TEMPLATES, n=3, cutoff=0.5) or sorted(TEMPLATES)
-    message = f"template {text[:80]!r} not found; did you mean {', '.join(near)}?"
+    # Without the words "not found": HopX's JavaScript client takes those for a file's.
+    message = f"no template {text[:80]!r}; did you mean {', '.join(near)}?"
     raise Refused(404, "RESOURCE_NOT_FOUND", message, suggestions=near)

@@ -21,7 +21,8 @@ __all__ = ["HIGH_WATER", "MAX_LINE", "Channel", "compact"]
 MAX_LINE = 16 * 1024 * 1024
 #: With more than this unsent, a channel takes no more requests until its peer has read.
 HIGH_WATER = 1024 * 1024
-_READ = 256 * 1024
+# More would be mapped and unmapped anew for each message.
+_READ = 64 * 1024
 # Room for the descriptors that come with one read.
 _CONTROL = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
         def keepers_gone(self) -> None: ...
 
 
-__all__ = ["Keepers"]
+__all__ = ["LONG_PAUSE", "Keepers"]
+
+#: Seconds before a keeper that died again and again is started once more.
+LONG_PAUSE = 30.0
 
 # Whoever asks for more has lost count.
 _MOST_KEEPERS = 64
@@ -74,6 +77,8 @@ class Keepers:
 
     A keeper's death ends its commands: what it leaves behind becomes the root's, which
     kills it with proof and then starts another in its place, to write their last words.
+    One that dies again and again is started ever more rarely, and takes nobody along;
+    only where the first has never come up, the root gives up.
 
     Args:
         loop: Where it waits.
@@ -302,10 +307,14 @@ class Keepers:
         delay = place.backoff.delay(time.monotonic())
         if delay is None:
             error = RootError("keeper_failed", f"the keeper {place.number} {how}, again and again")
-            complain(str(error))
-            self._host.keepers_failed(error)
-        else:
-            self._loop.call_later(delay, lambda: self._start(place))
+            if not self._recovered:
+                complain(str(error))
+                self._host.keepers_failed(error)
+                return
+            # What the others hold goes on, and so does what the logs tell.
+            delay = LONG_PAUSE
+            complain(f"{error}; it is started again in {delay:g} s")
+        self._loop.call_later(delay, lambda: self._start(place))
 
     def _kill_all(self) -> None:
         for place in self._places.values():

@@ -147,6 +147,8 @@ class Kill:
             return
         for command in self._killer.leaders(self.process_id):
             command.signal_group(signal.SIGTERM)
+            # One that is stopped has to go on to hear of it.
+            command.signal_group(signal.SIGCONT)
             # The scan's round leaves these out: a second TERM makes some programs give up early.
             self._groups.add(command.spawned.pid)
         self._timer = self._killer.loop.call_later(grace, self._escalate)
@@ -194,6 +196,7 @@ class Kill:
         elif stat.pgrp not in self._groups and (pid, ticks) not in self._signalled:
             self._signalled.add((pid, ticks))
             _send(fd, signal.SIGTERM)
+            _send(fd, signal.SIGCONT)
         if len(self._watched) < _MOST_WATCHED:
             self._watched[fd] = (pid, ticks, name)
             self._killer.loop.add(fd, lambda _events: self._gone(fd))

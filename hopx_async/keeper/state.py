@@ -40,17 +40,23 @@ class StateDir:
 
         Raises:
             RootError: ``state_dir_held`` by another, ``state_dir_unsafe`` if it is not ours
-                alone, ``invalid_argument`` if it cannot be used at all.
+                alone, ``invalid_argument`` if it cannot be used at all, ``state_dir_failed``
+                if its disk is full or broken.
         """
         self.fds = fds or {}
         self.path = path if lock_fd is not None else _directory(path)
-        self.lock_fd = lock_fd if lock_fd is not None else self._lock()
+        try:
+            self.lock_fd = lock_fd if lock_fd is not None else self._lock()
+        except OSError as error:
+            raise self._failed(error) from error
         try:
             self.token = self._kept("token", lambda: secrets.token_urlsafe(_SECRET_BYTES))
             self.secret = self._kept("secret", lambda: secrets.token_hex(_SECRET_BYTES))
             os.makedirs(self.file("logs"), mode=0o700, exist_ok=True)
-        except BaseException:
+        except BaseException as error:
             os.close(self.lock_fd)
+            if isinstance(error, OSError):
+                raise self._failed(error) from error
             raise
 
     @classmethod
@@ -69,13 +75,23 @@ class StateDir:
         return f"{self.path}/{name}"
 
     def tell(self, url: str, pid: int) -> None:
-        """Leave a note of where the agent is, and the root's pid, for those who come later."""
-        self._write("agent.json", json.dumps({"url": url, "pid": pid}))
+        """Leave a note of where the agent is, and the root's pid, for those who come later.
+
+        Raises:
+            RootError: If its disk is full or broken.
+        """
+        try:
+            self._write("agent.json", json.dumps({"url": url, "pid": pid}))
+        except OSError as error:
+            raise self._failed(error) from error
 
     def untell(self) -> None:
         """Take the note away."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.file("agent.json"))
+
+    def _failed(self, error: OSError) -> RootError:
+        return RootError("state_dir_failed", f"{self.path} cannot be used: {error}")
 
     def _lock(self) -> int:
         fd = os.open(self.file("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -87,8 +103,12 @@ class StateDir:
             pid = int(holder) if holder.isdigit() else None
             message = f"{self.path} is held by another agent, process {holder or 'unknown'}"
             raise RootError("state_dir_held", message, pid=pid) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:

@@ -179,7 +179,7 @@ class Root:
             self._to_agent.send_json({"op": "keepers", "keepers": self._keepers.table})
 
     def keepers_failed(self, error: RootError) -> None:
-        """Stop, since a keeper died again and again (for :class:`Keepers`)."""
+        """Stop, since no keeper comes up (for :class:`Keepers`)."""
         self._failure = self._failure or error
         self._stop(0.0)
 
@@ -230,8 +230,12 @@ class Root:
         self._heard = time.monotonic()
         op = message.get("op")
         if op == "ready" and not self._announced:
-            self._announced = True
-            self._announce()
+            try:
+                self._announce()
+                self._announced = True
+            except RootError as error:
+                self._failure = self._failure or error
+                self._stop(0.0)
         elif op == "more":
             self._keepers.more()
         elif op == "gone":

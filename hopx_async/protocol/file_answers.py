@@ -8,7 +8,6 @@ has stored something else than was sent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
@@ -28,6 +27,7 @@ from hopx_async.errors import (
     RemoteProtocolError,
     Unsupported,
 )
+from hopx_async.protocol.envelopes import Told, read_envelope, told_by, unix_time
 
 __all__ = [
     "FileEvent",
@@ -43,7 +43,7 @@ __all__ = [
 
 FileKind: TypeAlias = Literal["created", "modified", "deleted", "renamed", "missed"]
 _SHOWN = 200
-_CATCH_ALL = {"agent", "status", "version"}
+_CATCH_ALL = {"status", "version", "message"}
 _NOT_FOUND = {"FILE_NOT_FOUND", "DIRECTORY_NOT_FOUND"}
 _NOT_ALLOWED = {"PATH_NOT_ALLOWED", "PERMISSION_DENIED", "FORBIDDEN"}
 
@@ -87,7 +87,9 @@ class FileEvent:
 
 def is_catch_all(value: object) -> bool:
     """Whether an answer is that of HopX's agent to a path that it does not know."""
-    return isinstance(value, Mapping) and value.keys() >= _CATCH_ALL and "message" in value
+    if not isinstance(value, Mapping) or not isinstance(value.get("agent"), str):
+        return False
+    return value.get("message") == "success" or value.keys() >= _CATCH_ALL
 
 
 def listing(body: bytes) -> tuple[list[FileInfo], str | None]:
@@ -131,7 +133,8 @@ def done(body: bytes, *, size: int | None = None) -> None:
     """
     value = _object(body)
     if value.get("success") is False:
-        raise ApiError(_text(value) or "the far side says that it failed, and not why")
+        why = told_by(value, {}).message
+        raise ApiError(why or "the far side says that it failed, and not why")
     stored = value.get("size")
     if size is not None and isinstance(stored, int) and stored != size:
         raise RemoteProtocolError(f"{size} bytes were sent, {stored} were stored")
@@ -160,9 +163,9 @@ def change(text: str | bytes, now: float) -> FileEvent | str | None:
             if kind not in get_args(FileKind):
                 return None
             known: Any = kind
-            return FileEvent(path=path, kind=known, at=_time(value.get("timestamp")) or now)
+            return FileEvent(path=path, kind=known, at=unix_time(value.get("timestamp")) or now)
         case {"type": "error"}:
-            raise _error(0, value, None)
+            raise _error(0, told_by(value, {}), None)
         case {"type": "complete"}:
             raise ApiError("the far side has ended the watch")
         case {"type": str()}:
@@ -172,7 +175,12 @@ def change(text: str | bytes, now: float) -> FileEvent | str | None:
 
 
 def refusal(
-    status: int, body: bytes, *, path: str | None = None, retry_after: str | None = None
+    status: int,
+    body: bytes,
+    *,
+    path: str | None = None,
+    retry_after: str | None = None,
+    request_id: str | None = None,
 ) -> HopxError:
     """Return the error that an answer stands for.
 
@@ -181,70 +189,46 @@ def refusal(
         body: What came with it.
         path: The path that was asked for.
         retry_after: Its header of this name, in seconds.
+        request_id: Its header ``X-Request-ID``, for bodies without one.
     """
-    try:
-        value: Any = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        value = None
-    if not isinstance(value, dict):
-        value = {"error": f"status {status}: {body[:_SHOWN].decode(errors='replace')!r}"}
-    return _error(status, value, path, retry_after)
+    told = read_envelope(body, {"Retry-After": retry_after or "", "X-Request-ID": request_id or ""})
+    if not told.enveloped:
+        shown = f"status {status}: {body[:_SHOWN].decode(errors='replace')!r}"
+        told = attrs.evolve(told, message=shown)
+    return _error(status, told, path)
 
 
-def _error(
-    status: int, value: Mapping[str, Any], path: str | None, retry_after: str | None = None
-) -> HopxError:
-    inner = value.get("error")
-    told = {**value, **inner} if isinstance(inner, dict) else value
-    code, message = str(told.get("code") or ""), _text(told) or f"status {status}"
-    request = told.get("request_id")
+def _error(status: int, told: Told, path: str | None) -> HopxError:
+    message = told.message or f"status {status}"
     where = path or ""
     error: ApiError
-    if code in _NOT_FOUND:
+    if told.code in _NOT_FOUND:
         error = FileNotFound(message, path=where)
-    elif code in _NOT_ALLOWED or (status == 403 and not code):
+    elif told.code in _NOT_ALLOWED or (status == 403 and not told.code):
         error = PathNotAllowed(message, path=where)
-    elif code == "INVALID_PATH":
+    elif told.code == "INVALID_PATH":
         return InvalidArgument("path", ascii(where)[:_SHOWN], message)
-    elif code == "NOT_IMPLEMENTED" or status == 501:
+    elif told.code == "NOT_IMPLEMENTED" or status == 501:
         return Unsupported(message)
     else:
-        error = _by_status(status, told, message, path, retry_after)
-    if isinstance(request, str):
-        error.request_id = request[:_SHOWN]
+        error = _by_status(status, told, message, path)
+    if told.request_id is not None:
+        error.request_id = told.request_id[:_SHOWN]
     return error
 
 
-def _by_status(
-    status: int, told: Mapping[str, Any], message: str, path: str | None, retry_after: str | None
-) -> ApiError:
+def _by_status(status: int, told: Told, message: str, path: str | None) -> ApiError:
     if status == 401:
         return AuthenticationError(message)
-    if status == 404 and (path is None or told.get("code") == "NOT_FOUND"):
+    if status == 404 and (path is None or told.code == "NOT_FOUND"):
         return NotFoundError(message)
     if status == 404:
         return FileNotFound(message, path=path or "")
-    if status == 409 or told.get("code") == "FILE_ALREADY_EXISTS":
+    if status == 409 or told.code == "FILE_ALREADY_EXISTS":
         return ConflictError(message)
     if status == 429:
-        return RateLimited(message, retry_after=_patience(told, retry_after))
+        return RateLimited(message, retry_after=told.retry_after)
     return (AgentFault if status >= 500 else ApiError)(message, status=status or None)
-
-
-def _patience(told: Mapping[str, Any], header: str | None) -> float | None:
-    """Return the longest of the three hints for how long to wait."""
-    details = told.get("details")
-    inner = details.get("retry_after_seconds") if isinstance(details, Mapping) else None
-    hints = [_number(one) for one in (header, told.get("retry_after"), inner)]
-    return max((one for one in hints if one is not None), default=None)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if 0 <= number < float("inf") else None
 
 
 def _object(body: bytes, *keys: str) -> dict[str, Any]:
@@ -267,23 +251,8 @@ def _entry(value: Any) -> FileInfo:
             path=str(value["path"]),
             size=int(value.get("size") or 0),
             is_directory=bool(directory),
-            modified_at=_time(value.get("modified_time", value.get("modified"))),
+            modified_at=unix_time(value.get("modified_time", value.get("modified"))),
             permissions=str(value.get("permissions") or ""),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RemoteProtocolError(f"no entry of a listing: {value!r:.200}") from error
-
-
-def _time(value: object) -> float | None:
-    """Return the Unix time in an RFC 3339 text; without a zone it is UTC."""
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _text(value: Mapping[str, Any]) -> str:
-    # HopX has its text in one key or the other; its login says the code in `error`.
-    texts = [value.get(name) for name in ("message", "error")]
-    return next((text for text in texts if isinstance(text, str) and text), "")

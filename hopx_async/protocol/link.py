@@ -63,7 +63,7 @@ class Link:
     def connected(self, feed: int) -> None:
         """Note a new connection: every live subscription asks on it from its cursor."""
         self._outbox[feed] = wire.Outbox()
-        self._send(feed, wire.Hello(wire.LINK_VERSION))
+        self._outbox[feed].add(wire.Hello(wire.LINK_VERSION))
         for subscription in self._live:
             if not subscription.parked:
                 self._ask(subscription, feed)
@@ -111,10 +111,21 @@ class Link:
         """
         self._last_call += 1
         control = wire.Call(self._last_call, method, params)
-        if not self._outbox[feed].add(control, limit=wire.MAX_CALL_BYTES):
+        key = ("call", self._last_call)
+        if not self._outbox[feed].add(control, limit=wire.MAX_CALL_BYTES, key=key):
             rule = f"all arguments together take at most {wire.MAX_CALL_BYTES} bytes as JSON"
             raise InvalidArgument(method, "(more)", rule)
         return self._last_call
+
+    def withdraw(self, feed: int, call: int) -> None:
+        """Take back a request that nobody waits for any more, unless it is sent."""
+        if (outbox := self._outbox.get(feed)) is not None:
+            outbox.drop(("call", call))
+
+    def congested(self, feed: int) -> bool:
+        """Whether so much waits to be sent on a connection that no call should be added."""
+        outbox = self._outbox.get(feed)
+        return outbox is not None and outbox.size >= wire.MAX_CONTROL_BYTES
 
     def fail(self, error: BaseException) -> list[Subscription]:
         """End every live subscription with *error*; return them."""
@@ -273,7 +284,8 @@ class Link:
             room = max(subscription._window - pending, missing)
             if left < room // 2 or left < missing:
                 asking.granted = asking.received + room
-                self._send(asking.feed, wire.Credit(asking.ask, asking.granted))
+                credit = wire.Credit(asking.ask, asking.granted)
+                self._outbox[asking.feed].add(credit, key=("credit", asking.ask))
 
     def _keep_budget(self, news: News) -> None:
         while self.buffered > self._budget:
@@ -294,16 +306,21 @@ class Link:
         subscription._askings += (asking,)
         reader = subscription._reader
         if reader is None:
-            self._send(feed, wire.Ask(asking.ask, subscription.process_id, output=False))
-            return
-        asking.granted = max(subscription._window - reader.pending, reader.missing)
-        self._send(feed, wire.Ask(asking.ask, subscription.process_id, reader.fed, asking.granted))
+            control = wire.Ask(asking.ask, subscription.process_id, output=False)
+        else:
+            asking.granted = max(subscription._window - reader.pending, reader.missing)
+            ask, process_id = asking.ask, subscription.process_id
+            control = wire.Ask(ask, process_id, reader.fed, asking.granted)
+        self._outbox[feed].add(control, key=("ask", asking.ask))
 
     def _leave(self, subscription: Subscription) -> None:
         for asking in subscription._askings:
             self._askings.pop(asking.ask, None)
-            if not asking.over:
-                self._send(asking.feed, wire.Leave(asking.ask))
+            outbox = self._outbox[asking.feed]
+            outbox.drop(("credit", asking.ask))
+            # What the far side has not heard of yet, or has forgotten, it need not forget.
+            if not outbox.drop(("ask", asking.ask)) and not asking.over:
+                outbox.add(wire.Leave(asking.ask))
         subscription._askings = ()
 
     def _fail(self, subscription: Subscription, error: BaseException) -> None:
@@ -317,6 +334,3 @@ class Link:
             subscription._reader.drop()
             self._holders.remove(subscription)
         self._leave(subscription)
-
-    def _send(self, feed: int, control: wire.ClientControl) -> None:
-        self._outbox[feed].add(control)

@@ -16,6 +16,7 @@ from hopx_async.protocol import lifecycle, records
 __all__ = [
     "ANSWER_VERSION",
     "Conflict",
+    "CutAnswer",
     "Data",
     "Facts",
     "Failed",
@@ -129,15 +130,22 @@ Line: TypeAlias = (
 )
 
 
+class CutAnswer(RemoteProtocolError):
+    """The beginning of an answer, without its end: the far side may keep only so much."""
+
+
 def read_answer(operation: str, text: str) -> list[Line]:
     """Return what an answer says.
 
     Raises:
-        RemoteProtocolError: If it is not the whole answer to *operation*.
+        CutAnswer: If its end is missing.
+        RemoteProtocolError: If it is no answer to *operation*.
     """
     lines = text.splitlines()
-    if len(lines) < 2 or lines[0] != f"hopx {ANSWER_VERSION} {operation}" or lines[-1] != "end":
-        raise RemoteProtocolError(f"no whole answer to {operation}: {text[:200]!r}")
+    if not lines or lines[0] != f"hopx {ANSWER_VERSION} {operation}":
+        raise RemoteProtocolError(f"no answer to {operation}: {text[:200]!r}")
+    if lines[-1] != "end":
+        raise CutAnswer(f"an answer to {operation} without its end, of {len(text)} characters")
     try:
         return [_LINES[kind](fields) for kind, *fields in map(str.split, lines[1:-1])]
     except (KeyError, ValueError, IndexError, TypeError, OverflowError) as error:

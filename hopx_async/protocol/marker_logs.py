@@ -22,6 +22,8 @@ ROOM = 512 * 1024
 MAX_HELD = 4 * 1024 * 1024
 # Log bytes of one command in a poll that serves many.
 _LEAST_SHARE = 16 * 1024
+# Log bytes of a poll where the far side keeps only little of what a program prints.
+_LEAST_ROOM = 4096
 _Place = tuple[str, int]
 
 
@@ -30,6 +32,7 @@ class MarkerLogs:
 
     Attributes:
         held: Log bytes that came and were not taken.
+        room: Log bytes that the next poll's answer may carry.
     """
 
     def __init__(self) -> None:
@@ -37,7 +40,9 @@ class MarkerLogs:
         self._wanted: OrderedDict[_Place, int] = OrderedDict()
         self._fetched: OrderedDict[_Place, tuple[int, bytes]] = OrderedDict()
         self._turn = 0
+        self._most = MAX_WATCHED
         self.held = 0
+        self.room = ROOM
 
     def __len__(self) -> int:
         return len(self._reports)
@@ -99,10 +104,10 @@ class MarkerLogs:
         Where there are too many for one poll they take turns.
         """
         live = [one for one in waited_for if one in self._reports and not self.over(one)]
-        if len(live) > MAX_WATCHED:
+        if len(live) > self._most:
             begin = self._turn % len(live)
-            self._turn = begin + MAX_WATCHED
-            live = (live[begin:] + live[:begin])[:MAX_WATCHED]
+            self._turn = begin + self._most
+            live = (live[begin:] + live[:begin])[: self._most]
         return {one: self._reports[one].end for one in live}
 
     def fetches(self) -> list[tuple[str, int, int]]:
@@ -110,8 +115,8 @@ class MarkerLogs:
 
         Each has its share of the room, the first to ask the first; the others' turn is next.
         """
-        most = max(1, min(len(self._wanted), ROOM // _LEAST_SHARE))
-        share = ROOM // most
+        most = max(1, min(len(self._wanted), self.room // _LEAST_SHARE))
+        share = self.room // most
         taken = [
             (process_id, offset, min(size, share))
             for (process_id, offset), size in list(self._wanted.items())[:most]
@@ -119,6 +124,14 @@ class MarkerLogs:
         for process_id, offset, _ in taken:
             del self._wanted[process_id, offset]
         return taken
+
+    def shrink(self) -> bool:
+        """Ask for less in a poll, for its answer came without its end; return whether it can be."""
+        if self.room <= _LEAST_ROOM:
+            return False
+        self.room //= 2
+        self._most = max(1, self._most // 2)
+        return True
 
     def want(self, fetches: Iterable[tuple[str, int, int]]) -> None:
         """Want again what a poll that failed was to bring."""

@@ -22,6 +22,7 @@ __all__ = [
     "MAX_WATCHED",
     "RETENTION_BYTES",
     "Start",
+    "marker_root",
     "prepare",
     "start_arguments",
     "tick_arguments",
@@ -31,8 +32,8 @@ __all__ = [
 MAX_BATCH = 32
 #: Bytes of the arguments and variables of one request; ``execve`` takes about 2 MiB.
 MAX_BATCH_BYTES = 1024 * 1024
-#: Commands that one poll asks about.
-MAX_WATCHED = 2_000
+#: Commands that one poll asks about: ids and ends of all of them are one argument.
+MAX_WATCHED = 1_500
 #: Log bytes that are kept of a command where no agent of ours runs.
 RETENTION_BYTES = 64 * 1024 * 1024
 # One argument takes less than this much (``MAX_ARG_STRLEN``).
@@ -66,6 +67,17 @@ class Start(NamedTuple):
     size: int
 
 
+def marker_root(sandbox_id: str) -> str:
+    """Return the directory of a sandbox's markers there.
+
+    It carries the sandbox's name, for sandboxes that are emulated may share one ``/tmp``.
+    """
+    name = sandbox_id
+    if lifecycle.problem_with_id(sandbox_id) is not None:
+        name = hashlib.sha256(sandbox_id.encode()).hexdigest()[:32]
+    return f"/tmp/.hopx_async-{name}"  # noqa: S108  # made with 0700, and checked to be ours
+
+
 def prepare(
     spec: dict[str, Any], *, key: bytes, workspace: str, keep: int = RETENTION_BYTES
 ) -> Start:
@@ -74,7 +86,7 @@ def prepare(
     Args:
         spec: The full spec, as `CommandSpec` sends it.
         key: What digests are made with; the same for all clients of a sandbox.
-        workspace: Where a relative working directory begins.
+        workspace: The directory that the request will run in; relative ones begin there.
         keep: Log bytes that are kept of it.
 
     Raises:
@@ -103,9 +115,14 @@ def prepare(
         *("{env}", len(pieces), len(argv)),
     )
     header = " ".join(map(str, figures))
-    arguments = (_join(workspace, spec.get("working_dir")), *pieces, *argv)
-    size = sum(len(one.encode()) + 9 for one in (header, *arguments))
-    size += sum(2 * len(name) + len((value or "").encode()) + 32 for name, value in env.items())
+    arguments = (_below(workspace, spec.get("working_dir")), *pieces, *argv)
+    sizes = [
+        2 * len(name.encode()) + len((value or "").encode()) + 32 for name, value in env.items()
+    ]
+    if max(sizes, default=0) > lifecycle.MAX_TEXT_BYTES:
+        rule = f"a value and its name, twice, take at most {lifecycle.MAX_TEXT_BYTES} bytes here"
+        raise InvalidArgument("env", f"{max(sizes)} bytes", rule)
+    size = sum(len(one.encode()) + 9 for one in (header, *arguments)) + sum(sizes)
     if size > MAX_BATCH_BYTES:
         rule = f"command and variables together take at most {MAX_BATCH_BYTES} bytes here"
         raise InvalidArgument("command", f"{size} bytes", rule)
@@ -118,10 +135,11 @@ _PUBLIC = (
 )
 
 
-def _join(workspace: str, directory: str | None) -> str:
-    if directory is None:
-        return workspace
-    return directory if directory.startswith("/") else f"{workspace.rstrip('/')}/{directory}"
+def _below(workspace: str, directory: str | None) -> str:
+    """Return a working directory as seen from the workspace, wherever that really is."""
+    if directory is None or directory == workspace:
+        return "."
+    return directory.removeprefix(workspace.rstrip("/") + "/") or "."
 
 
 def start_arguments(batch: Sequence[Start]) -> tuple[list[str], dict[str, str]]:

@@ -45,11 +45,14 @@ class LogSource(Protocol):
         """Return log bytes from *offset* on, or from the next that is kept, at most *limit*.
 
         None means that they have to be fetched first; `Peer.news` is called afterwards.
+
+        Raises:
+            HopxError: If they cannot be read; the reader is told.
         """
         ...
 
     def last(self, process_id: str) -> tuple[int, bytes] | None:
-        """Return offset and bytes of the terminal record; None as in `read`."""
+        """Return offset and bytes of the terminal record; None and errors as in `read`."""
         ...
 
 
@@ -227,7 +230,12 @@ class Peer:
             if self._askings.get(asked.ask) is not asked:
                 continue  # left while it waited for its turn
             share = max(_LEAST_TURN, wire.MAX_DATA_BYTES // (len(self._turns) + 1))
-            piece = self._piece(asked, min(share, room - wire.PIECE.size))
+            try:
+                piece = self._piece(asked, min(share, room - wire.PIECE.size))
+            except HopxError as error:
+                self._forget(asked.ask)
+                self._refuse(asked.ask, error)
+                continue
             if piece is None:
                 self._defer(asked)
                 continue

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["BURST", "FIRST_TICK", "LAST_TICK", "REQUESTS_PER_SECOND", "Pace", "RateBudget"]
+__all__ = [
+    "BURST",
+    "DEFAULT_RETRY_AFTER",
+    "FIRST_TICK",
+    "LAST_TICK",
+    "REQUESTS_PER_SECOND",
+    "Pace",
+    "RateBudget",
+]
 
 #: Requests to one sandbox's agent in a second: below the published 300 a minute.
 REQUESTS_PER_SECOND = 4.5
@@ -12,6 +20,8 @@ BURST = 20
 FIRST_TICK = 0.25
 #: Seconds between two polls when there have been none for long.
 LAST_TICK = 3.0
+#: Seconds to be quiet after a refusal that does not say for how long.
+DEFAULT_RETRY_AFTER = 1.0
 _SLOWER = 1.5
 
 

@@ -119,7 +119,8 @@ class Variables:
         return Variables(kept, self.secrets & kept.keys())
 
     def _changed(self, old: Mapping[str, str | None], params: Mapping[str, Any]) -> Variables:
-        new, secrets = params.get("variables"), params.get("secrets") or ()
+        new, secrets = params.get("variables"), params.get("secrets")
+        secrets = () if secrets is None else secrets
         refuse(problem_with_variables(new, secrets))
         assert isinstance(new, dict)
         values = {**old, **new}

@@ -8,7 +8,7 @@ and the bytes.  The same frames travel over a socket and in a long-poll.
 from __future__ import annotations
 
 import struct
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
@@ -17,7 +17,7 @@ from hopx_async import errors
 from hopx_async.errors import HopxError, RemoteProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
 __all__ = [
     "LINK_VERSION",
@@ -133,39 +133,61 @@ _from_agent = msgspec.json.Decoder(list[AgentControl])
 class Outbox:
     """Controls that wait to be sent, already encoded, and handed out in frames.
 
+    What has a key takes the place of what waits under the same one, and can be taken back:
+    so what nobody wants any more does not pile up while nothing can be sent.
+
     Attributes:
         size: Bytes that wait.
     """
 
-    __slots__ = ("_waiting", "size")
+    __slots__ = ("_added", "_waiting", "size")
 
     def __init__(self) -> None:
-        self._waiting: deque[bytes] = deque()
+        self._waiting: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._added = 0
         self.size = 0
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, control: ClientControl | AgentControl, *, limit: int = MAX_CONTROL_BYTES) -> bool:
+    def add(
+        self,
+        control: ClientControl | AgentControl,
+        *,
+        limit: int = MAX_CONTROL_BYTES,
+        key: tuple[str, int] | None = None,
+    ) -> bool:
         """Queue a control; False says that its frame would exceed *limit*: it was not queued."""
         encoded = _encoder.encode(control)
         if len(encoded) + len("[]") > limit:
             return False
-        self._waiting.append(encoded)
+        if key is not None:
+            self.drop(key)
+        self._added += 1
+        self._waiting[self._added if key is None else key] = encoded
         self.size += len(encoded)
         return True
 
+    def drop(self, key: tuple[str, int]) -> bool:
+        """Take a control back; False says that it is sent already, or never was queued."""
+        encoded = self._waiting.pop(key, None)
+        self.size -= len(encoded or b"")
+        return encoded is not None
+
     def next_frame(self) -> str | None:
         """Return the next text frame, or None."""
-        if not self._waiting:
-            return None
         taken: list[bytes] = []
         room = _SHARED_BYTES
-        while self._waiting and (not taken or len(self._waiting[0]) <= room):
-            taken.append(self._waiting.popleft())
-            self.size -= len(taken[-1])
-            room -= len(taken[-1]) + len(",")
-        return (b"[" + b",".join(taken) + b"]").decode()
+        while self._waiting:
+            key, encoded = self._waiting.popitem(last=False)
+            if taken and len(encoded) > room:
+                self._waiting[key] = encoded
+                self._waiting.move_to_end(key, last=False)
+                break
+            taken.append(encoded)
+            self.size -= len(encoded)
+            room -= len(encoded) + len(",")
+        return (b"[" + b",".join(taken) + b"]").decode() if taken else None
 
 
 def encode(controls: Iterable[ClientControl | AgentControl]) -> str:

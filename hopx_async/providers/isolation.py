@@ -7,7 +7,7 @@ import warnings
 from hopx_async.errors import InvalidArgument, Unsupported
 from hopx_async.model import Capabilities
 
-__all__ = ["check_asked", "check_found", "warn_of_fallback"]
+__all__ = ["check_asked", "check_found", "resolve", "warn_of_fallback"]
 
 _ASKED = ("none", "namespace", "auto")
 
@@ -37,6 +37,39 @@ def check_found(found: Capabilities, isolation: str, *, internet_access: bool) -
         raise Unsupported("the agent that runs on this state_dir was started without isolation")
     if not internet_access and found.internet_access:
         raise Unsupported("the agent that runs on this state_dir was started with internet access")
+
+
+def resolve(isolation: str, state_dir: str) -> tuple[str, str]:
+    """Return what a way of isolation becomes on this machine, tried out, and why if it is less.
+
+    It blocks while it tries: call it in a thread.
+
+    Args:
+        isolation: ``none``, ``namespace`` or ``auto``.
+        state_dir: Where the agents' directories are going to be.
+
+    Returns:
+        ``none`` or ``namespace``; with ``none`` for ``auto`` the reason, else "".
+
+    Raises:
+        Unsupported: If ``namespace`` was asked for and cannot be had; it says why.
+        InvalidArgument: If it is no way of isolation.
+    """
+    check_asked(isolation, internet_access=True)
+    # Linux alone has these; the rest of this module is for everybody.
+    from hopx_async.keeper import enter
+    from hopx_async.keeper.options import Options, RootError
+
+    options = Options()
+    options.isolation, options.state_dir = isolation, state_dir
+    try:
+        enter.prepare(options)
+    except RootError as error:
+        if error.code == "invalid_argument":
+            rule = str(error.data["rule"])
+            raise InvalidArgument("--state-dir", repr(state_dir), rule) from None
+        raise Unsupported(str(error)) from None
+    return options.isolation, options.isolation_missing
 
 
 def warn_of_fallback(why: str) -> None:

@@ -131,10 +131,21 @@ def _check_arguments(
 ) -> None:
     if detached and state_dir is None:
         raise InvalidArgument("detached", "True", "needs state_dir, where it is found again")
-    if isinstance(inherit_env, str):
+    if not isinstance(inherit_env, Sequence) or isinstance(inherit_env, (str, bytes)):
         raise InvalidArgument("inherit_env", repr(inherit_env), "a sequence of names")
+    for name in inherit_env:
+        if not isinstance(name, str):
+            raise InvalidArgument("inherit_env", repr(name), "each name is a text")
+    _check_path("state_dir", state_dir)
+    _check_path("workspace", workspace)
     if workspace is not None and not Path(str(workspace)).is_dir():
         raise InvalidArgument("workspace", repr(str(workspace)), "a directory that exists")
+
+
+def _check_path(parameter: str, value: object) -> None:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if value is not None and (not isinstance(path, str) or not path or "\0" in path):
+        raise InvalidArgument(parameter, repr(value), "a path: a text that is not empty, no NUL")
 
 
 def _check_number(parameter: str, value: object, least: int) -> None:
@@ -174,9 +185,11 @@ async def _open(
         await lease.start(config)
         # What talks to an agent takes as long to import as one takes to come up: meanwhile.
         from hopx_async.providers.remote import open_agent
+        from hopx_async.transport.access import TokenAccess
 
         url, token = await lease.announced()
-        sandbox = await open_agent(url, token, lease, give_up_after=give_up_after)
+        access = TokenAccess(url, token)
+        sandbox = await open_agent(access, lease, give_up_after=give_up_after)
         if lease.found:
             await _check_found(sandbox, config)
     except BaseException:
@@ -254,13 +267,15 @@ class _LocalLease:
     async def _end(self, grace: float) -> None:
         if self._root is None:
             return
-        await self._root.stop(grace)
-        self._root = None
-        if self._home is not None:
-            # The root has done it, unless it was killed.
-            home = self._home
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
+        try:
+            await self._root.stop(grace)
+        finally:
+            self._root = None
+            if self._home is not None:
+                # The root has done it, unless it was killed.
+                home = self._home
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(lambda: shutil.rmtree(home, ignore_errors=True))
 
     def _find(self) -> tuple[str, str]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import anyio.to_thread
 
 from hopx_async.control.records import Sandbox
 from hopx_async.errors import AgentFault, HopxError
-from hopx_async.providers.root_process import RootProcess, stop_by_pid
+from hopx_async.providers.root_process import OURS, RootProcess, stop_by_pid
 
 __all__ = ["AgentMachine", "AgentMachines"]
 
@@ -75,11 +76,27 @@ class AgentMachines:
     Args:
         host: Address at which they listen.
         detached: Whether they outlive this process, to be found again.
+        program: The module that is an agent's root, and its first arguments.
+        isolation: ``none`` or ``namespace``: what surrounds those that are started from now on.
     """
 
-    def __init__(self, host: str = "127.0.0.1", *, detached: bool = False) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        *,
+        detached: bool = False,
+        program: Sequence[str] = OURS,
+        isolation: str = "none",
+    ) -> None:
         self._host = host
         self._detached = detached
+        self._program = program
+        self._isolation = isolation
+
+    @property
+    def isolation(self) -> str:
+        """What surrounds those that it starts: ``none`` or ``namespace``."""
+        return self._isolation
 
     async def start(self, sandbox: Sandbox, place: Path) -> AgentMachine:
         """Start the agent of *sandbox*; at the port that it had before, if that is free.
@@ -110,8 +127,12 @@ class AgentMachines:
             "host": self._host,
             "port": port,
             "detached": self._detached,
+            "isolation": self._isolation,
+            "internet_access": sandbox.internet_access,
         }
-        root = await RootProcess.start(place / "state", config, log=place / "agent.log")
+        root = await RootProcess.start(
+            place / "state", config, log=place / "agent.log", program=self._program
+        )
         try:
             said = await root.announced()
         except BaseException:

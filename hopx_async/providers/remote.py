@@ -14,9 +14,11 @@ from hopx_async.opening import Opening
 from hopx_async.protocol import wire
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.sandbox import Lease, Sandbox
-from hopx_async.transport.http import HttpTransport, check_url
+from hopx_async.transport.access import Access, TokenAccess, check_url
+from hopx_async.transport.base import Transport
+from hopx_async.transport.http import HttpTransport
 
-__all__ = ["open_agent", "remote"]
+__all__ = ["Elsewhere", "open_agent", "open_transport", "remote"]
 
 
 def remote(url: str, *, token: str, give_up_after: float = GIVE_UP_AFTER) -> Opening[Sandbox]:
@@ -39,16 +41,23 @@ def remote(url: str, *, token: str, give_up_after: float = GIVE_UP_AFTER) -> Ope
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
         raise InvalidArgument("token", "(not shown)", "a token is printable ASCII, not empty")
     check_seconds("give_up_after", give_up_after)
-    return Opening(open_agent(url, token, _Elsewhere(), give_up_after=give_up_after))
+    return Opening(open_agent(TokenAccess(url, token), Elsewhere(), give_up_after=give_up_after))
 
 
-async def open_agent(url: str, token: str, lease: Lease, *, give_up_after: float) -> Sandbox:
-    """Return the sandbox of the agent at *url*, once it has said what it is."""
-    transport = HttpTransport(url, token)
+async def open_agent(access: Access, lease: Lease, *, give_up_after: float) -> Sandbox:
+    """Return the sandbox of an agent of ours, once it has said what it is.
+
+    *access* is closed with it, and if it cannot be opened.
+    """
+    return await open_transport(HttpTransport(access), lease, give_up_after=give_up_after)
+
+
+async def open_transport(transport: Transport, lease: Lease, *, give_up_after: float) -> Sandbox:
+    """Return the sandbox that a transport leads to, once its agent has said what it is."""
     client = AgentClient(transport, "", give_up_after=give_up_after)
     try:
         facts = await client.call("hello")
-        sandbox_id, capabilities = _read_facts(url, facts)
+        sandbox_id, capabilities = _read_facts(transport.name, facts)
     except BaseException:
         await client.aclose()
         raise
@@ -56,11 +65,11 @@ async def open_agent(url: str, token: str, lease: Lease, *, give_up_after: float
     return Sandbox(client, lease, capabilities)
 
 
-def _read_facts(url: str, facts: Any) -> tuple[str, Capabilities]:
+def _read_facts(name: str, facts: Any) -> tuple[str, Capabilities]:
     try:
         if facts["link_version"] != wire.LINK_VERSION:
             raise RemoteProtocolError(
-                f"{url} speaks link version {facts['link_version']}, not {wire.LINK_VERSION}"
+                f"{name} speaks link version {facts['link_version']}, not {wire.LINK_VERSION}"
             )
         known = facts.get("capabilities") or {}
         return str(facts["sandbox_id"]), Capabilities(
@@ -69,7 +78,7 @@ def _read_facts(url: str, facts: Any) -> tuple[str, Capabilities]:
             **{name: known[name] for name in _optional() if name in known},
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise RemoteProtocolError(f"{url} is no agent of ours: {facts!r:.80}") from error
+        raise RemoteProtocolError(f"{name} is no agent of ours: {facts!r:.80}") from error
 
 
 def _optional() -> list[str]:
@@ -78,7 +87,7 @@ def _optional() -> list[str]:
     return [name for name, field in fields.items() if field.default is not attrs.NOTHING]
 
 
-class _Elsewhere:
+class Elsewhere:
     """The lease of an agent that is not ours to end."""
 
     async def release(self, grace: float | None) -> None:

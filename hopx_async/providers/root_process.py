@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,10 @@ import anyio.to_thread
 
 from hopx_async.errors import AgentFault, BusyError, HopxError, InvalidArgument, Unsupported
 
-__all__ = ["START_SECONDS", "RootProcess", "stop_by_pid"]
+__all__ = ["OURS", "START_SECONDS", "RootProcess", "stop_by_pid"]
+
+#: The root of our own agent.
+OURS = ("hopx_async.agent",)
 
 #: Seconds in which an agent is up.
 START_SECONDS = 60.0
@@ -42,28 +46,37 @@ class RootProcess:
         self._pidfd: int | None = None
 
     @classmethod
-    async def start(cls, state: Path, config: dict[str, Any], log: Path | None = None) -> Self:
+    async def start(
+        cls,
+        state: Path,
+        config: dict[str, Any],
+        log: Path | None = None,
+        program: Sequence[str] = OURS,
+    ) -> Self:
         """Start a root on a state directory. Cancelling it leaves nothing behind.
 
         Args:
             state: The directory.
             config: What it is told.
             log: Where it complains; None for where this process does.
+            program: The module that is run, and its first arguments.
         """
         spawned: list[Self] = []
         with anyio.CancelScope(shield=True):  # a spawn takes milliseconds
-            spawned.append(await anyio.to_thread.run_sync(cls._spawn, state, config, log))
+            spawned.append(await anyio.to_thread.run_sync(cls._spawn, state, config, log, program))
         return spawned[0]
 
     @classmethod
-    def _spawn(cls, state: Path, config: dict[str, Any], log: Path | None) -> Self:
+    def _spawn(
+        cls, state: Path, config: dict[str, Any], log: Path | None, program: Sequence[str]
+    ) -> Self:
         # Whoever outlives this process does not hold its terminal, or a pipe of its parent's.
         stderr = None if log is None else log.open("ab")
         theirs, ours = os.pipe()
         try:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "hopx_async.agent", "--announce"),
+                    *(sys.executable, "-m", *program, "--announce"),
                     *("--state-dir", str(state), "--parent-fd", str(theirs)),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -125,19 +138,33 @@ class RootProcess:
         self._close()
 
     async def stop(self, grace: float) -> None:
-        """End it: commands first, then itself; killed if it does not end in time. Shielded.
+        """End it: commands first, then itself; killed if it does not end in time.
 
-        Called again while it ends, the new *grace* counts from then on.
+        Shielded: a task that is cancelled meanwhile (a second Ctrl-C does that) loses patience,
+        no grace is left, and the cancellation gets through once it has ended. Called again while
+        it ends, the new *grace* counts from then on.
         """
-        self._tell({"stop": {"grace": grace}})
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            self._tell({"stop": {"grace": grace}})
+            try:
+                await self._ended_within(grace + _STOP_SECONDS)
+                break
+            except asyncio.CancelledError as error:
+                # asyncio's own cancellations know no shield.
+                cancelled, grace = cancelled or error, 0.0
+        self._close()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _ended_within(self, seconds: float) -> None:
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(grace + _STOP_SECONDS) as scope:
+            with anyio.move_on_after(seconds) as scope:
                 await self._ended()
             if scope.cancelled_caught:
                 # The keeper sees its end and ends its commands itself.
                 self._kill()
                 await self._ended()
-        self._close()
 
     async def _ended(self) -> None:
         await self._exited()
@@ -179,7 +206,8 @@ class RootProcess:
             return Unsupported(message)
         if error.get("code") in {"state_dir_unsafe", "invalid_argument"}:
             parameter = str(error.get("parameter", "state_dir"))
-            return InvalidArgument(parameter, str(error.get("value", "?")), message)
+            rule = str(error.get("rule", message))
+            return InvalidArgument(parameter, str(error.get("value", "?")), rule)
         status = self._process.returncode
         return AgentFault(f"the local agent could not start (status {status}): {message}")
 

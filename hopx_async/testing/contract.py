@@ -8,13 +8,14 @@ side breaks the contract.  `CHECKS` lists them all::
         async with my_door() as sandbox:
             await check(sandbox)
 
-A far side that has no shell is given `SCRIPTS`: what the commands of these checks do.
+A far side that cannot do everything keeps those that `checks_for` names for its capabilities.
+One that has no shell is given `SCRIPTS`: what the commands of these checks do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -37,6 +38,8 @@ from hopx_async.sandbox import Sandbox
 from hopx_async.testing import contract_input
 from hopx_async.testing.contract_environment import ENVIRONMENT_CHECKS, ENVIRONMENT_SCRIPTS
 from hopx_async.testing.contract_files import FILE_CHECKS
+from hopx_async.testing.contract_needs import NEED_CHECKS, checks_for
+from hopx_async.testing.expecting import raises
 from hopx_async.testing.memory import ScriptedCommand
 
 __all__ = [
@@ -48,6 +51,7 @@ __all__ = [
     "a_program_that_is_not_there_is_told",
     "a_reader_that_never_reads_delays_nobody",
     "a_time_limit_ends_the_command",
+    "checks_for",
     "commands_are_listed",
     "events_are_whole_and_in_order",
     "every_cursor_resumes",
@@ -62,7 +66,6 @@ __all__ = [
     "wait_can_be_cancelled",
 ]
 
-E = TypeVar("E", bound=Exception)
 Check = Callable[[Sandbox], Awaitable[None]]
 
 _STEPS = "for i in 1 2 3; do echo out $i; echo err $i >&2; done; exit 3"
@@ -174,7 +177,7 @@ async def two_readers_of_one_stream_are_refused(sandbox: Sandbox) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(anext, events)
         await anyio.lowlevel.checkpoint()
-        await _raises(BusyError, anext(events))
+        await raises(BusyError, anext(events))
         await handle.kill(grace=0)
 
 
@@ -184,7 +187,7 @@ async def starting_is_idempotent(sandbox: Sandbox) -> None:
     again = await sandbox.commands.start(_STEPS, process_id="the-same")
     assert (first.process_id, first.pid) == (again.process_id, again.pid)
     await first.wait()
-    await _raises(ConflictError, sandbox.commands.start(_SLEEP, process_id="the-same"))
+    await raises(ConflictError, sandbox.commands.start(_SLEEP, process_id="the-same"))
     assert len(await sandbox.commands.list()) == 1
 
 
@@ -192,9 +195,9 @@ async def unknown_things_are_told(sandbox: Sandbox) -> None:
     """An id that nobody started, a cursor of another command, a ref of another sandbox."""
     handle = await sandbox.commands.start(_STEPS)
     other = await sandbox.commands.start(_STEPS)
-    await _raises(CommandNotFound, sandbox.commands.get("nobody"))
-    await _raises(InvalidArgument, sandbox.commands.get("../../etc/passwd"))
-    await _raises(InvalidArgument, sandbox.commands.get(CommandRef("elsewhere", "x")))
+    await raises(CommandNotFound, sandbox.commands.get("nobody"))
+    await raises(InvalidArgument, sandbox.commands.get("../../etc/passwd"))
+    await raises(InvalidArgument, sandbox.commands.get(CommandRef("elsewhere", "x")))
     cursor = (await _all_events(handle))[0].cursor
     for bad in (cursor, "L1.0.0.0.00000000", "M1.2.3", "", "x" * 100):
         try:
@@ -208,7 +211,7 @@ async def unknown_things_are_told(sandbox: Sandbox) -> None:
 async def a_program_that_is_not_there_is_told(sandbox: Sandbox) -> None:
     """A start of a missing program raises SpawnError, also when it is repeated."""
     for _ in range(2):
-        error = await _raises(SpawnError, sandbox.commands.start(_MISSING, process_id="gone"))
+        error = await raises(SpawnError, sandbox.commands.start(_MISSING, process_id="gone"))
         assert (error.errno, error.filename) == (2, _MISSING[0])
     info = await (await sandbox.commands.get("gone")).info()
     assert info.exit is not None
@@ -220,7 +223,7 @@ async def a_time_limit_ends_the_command(sandbox: Sandbox) -> None:
     handle = await sandbox.commands.start(_SLEEP, timeout=0.05)
     fate = await handle.wait()
     assert (fate.reason, fate.status, fate.ok) == ("timed_out", "failed", False)
-    await _raises(CommandTimedOut, handle.wait(check=True))
+    await raises(CommandTimedOut, handle.wait(check=True))
 
 
 async def signals_reach_the_command(sandbox: Sandbox) -> None:
@@ -234,7 +237,7 @@ async def signals_reach_the_command(sandbox: Sandbox) -> None:
     other = await sandbox.commands.start(_SLEEP)
     assert await other.terminate()
     assert (await other.wait()).reason == "killed"
-    await _raises(InvalidArgument, other.send_signal("SIGNONSENSE"))
+    await raises(InvalidArgument, other.send_signal("SIGNONSENSE"))
 
 
 async def results_are_whole(sandbox: Sandbox) -> None:
@@ -242,10 +245,10 @@ async def results_are_whole(sandbox: Sandbox) -> None:
     result = await sandbox.commands.run(_STEPS)
     assert (result.stdout, result.exit_code) == ("out 1\nout 2\nout 3\n", 3)
     assert (result.stderr_bytes, result.ok) == (b"err 1\nerr 2\nerr 3\n", False)
-    error = await _raises(CommandFailed, sandbox.commands.run(_STEPS, check=True))
+    error = await raises(CommandFailed, sandbox.commands.run(_STEPS, check=True))
     assert error.exit.exit_code == 3
     assert error.tail.count(b"\n") == 6
-    await _raises(OutputTooLarge, sandbox.commands.run(_LARGE, max_bytes=1000))
+    await raises(OutputTooLarge, sandbox.commands.run(_LARGE, max_bytes=1000))
     assert len((await sandbox.commands.run(_LARGE, check=True)).stdout_bytes) == 300_000
 
 
@@ -317,14 +320,6 @@ async def a_reader_that_never_reads_delays_nobody(sandbox: Sandbox) -> None:
     assert len(out) == 300_000
 
 
-async def _raises(kind: type[E], awaitable: Awaitable[Any]) -> E:
-    try:
-        value = await awaitable
-    except kind as error:
-        return error
-    raise AssertionError(f"{kind.__name__} was not raised, but {value!r} returned")
-
-
 #: Every check, in the order of this file, then those of what commands are given.
 CHECKS: tuple[Check, ...] = (
     events_are_whole_and_in_order,
@@ -347,4 +342,5 @@ CHECKS: tuple[Check, ...] = (
     *contract_input.CHECKS,
     *ENVIRONMENT_CHECKS,
     *FILE_CHECKS,
+    *NEED_CHECKS,
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
 
 from hopx_async.errors import ConflictError, FileNotFound, InvalidArgument, PathNotAllowed
 from hopx_async.protocol.file_answers import FileEvent
 from hopx_async.sandbox import Sandbox
+from hopx_async.testing.expecting import raises
 from hopx_async.watching import FileWatch
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "what_cannot_be_with_files_is_told",
 ]
 
-E = TypeVar("E", bound=Exception)
 _NAMES = (
     "plain",
     "a b",
@@ -34,8 +33,6 @@ _CONTENTS = (b"", b"aGVsbG8gd29ybGQ=", bytes(range(256)), b"\xff\xfe\r\n", "\u00
 
 async def files_are_exact(sandbox: Sandbox) -> None:
     """Every byte comes back as it was, under every name, however it was written."""
-    if not sandbox.capabilities.files:
-        return
     files = sandbox.files
     for number, name in enumerate(_NAMES):
         path, data = f"odd/{name}/{name}", _CONTENTS[number % len(_CONTENTS)]
@@ -55,8 +52,6 @@ async def files_are_exact(sandbox: Sandbox) -> None:
 
 async def directories_are_listed_whole(sandbox: Sandbox) -> None:
     """A listing has every entry by name with what it is, and nothing from below."""
-    if not sandbox.capabilities.files:
-        return
     files = sandbox.files
     await files.mkdir("d/e")
     await files.mkdir("d/e")
@@ -75,33 +70,29 @@ async def directories_are_listed_whole(sandbox: Sandbox) -> None:
 
 async def what_cannot_be_with_files_is_told(sandbox: Sandbox) -> None:
     """What is not there, not allowed, or of the wrong kind has an error of its own."""
-    if not sandbox.capabilities.files:
-        return
     files = sandbox.files
     await files.write("f", b"kept")
-    missing = await _raises(FileNotFound, files.read("no"))
+    missing = await raises(FileNotFound, files.read("no"))
     assert missing.path == "/workspace/no"
-    await _raises(FileNotFound, files.list("no"))
-    await _raises(FileNotFound, files.remove("no"))
+    await raises(FileNotFound, files.list("no"))
+    await raises(FileNotFound, files.remove("no"))
     for path in ("../f", "/etc/passwd", "/workspace/../../etc/passwd"):
-        outside = await _raises(PathNotAllowed, files.read(path))
+        outside = await raises(PathNotAllowed, files.read(path))
         assert outside.path.endswith(path)
-        await _raises(PathNotAllowed, files.write(path, b""))
-        await _raises(PathNotAllowed, files.exists(path))
-    await _raises(PathNotAllowed, files.remove("."))
-    await _raises(InvalidArgument, files.read("."))
-    await _raises(InvalidArgument, files.list("f"))
-    await _raises(InvalidArgument, files.write(".", b""))
-    await _raises(InvalidArgument, files.read("f", max_bytes=3))
-    await _raises(ConflictError, files.write("f", b"lost", overwrite=False))
-    await _raises(ConflictError, files.mkdir("f"))
+        await raises(PathNotAllowed, files.write(path, b""))
+        await raises(PathNotAllowed, files.exists(path))
+    await raises(PathNotAllowed, files.remove("."))
+    await raises(InvalidArgument, files.read("."))
+    await raises(InvalidArgument, files.list("f"))
+    await raises(InvalidArgument, files.write(".", b""))
+    await raises(InvalidArgument, files.read("f", max_bytes=3))
+    await raises(ConflictError, files.write("f", b"lost", overwrite=False))
+    await raises(ConflictError, files.mkdir("f"))
     assert await files.read("f", max_bytes=4) == b"kept"
 
 
 async def changes_of_files_are_told(sandbox: Sandbox) -> None:
     """A watch tells of what happens below it from when it is entered."""
-    if not sandbox.capabilities.watch:
-        return
     files = sandbox.files
     await files.mkdir("w")
     await files.write("w/old", b"")
@@ -112,21 +103,13 @@ async def changes_of_files_are_told(sandbox: Sandbox) -> None:
         await files.remove("w/old")
         while (await _told_of(watch, "/workspace/w/old")).kind != "deleted":
             pass
-    await _raises(FileNotFound, anext(files.watch("gone")))
+    await raises(FileNotFound, anext(files.watch("gone")))
 
 
 async def _told_of(watch: FileWatch, path: str) -> FileEvent:
     while (event := await anext(watch)).path != path:
         pass
     return event
-
-
-async def _raises(kind: type[E], awaitable: Awaitable[Any]) -> E:
-    try:
-        value = await awaitable
-    except kind as error:
-        return error
-    raise AssertionError(f"{kind.__name__} was not raised, but {value!r} returned")
 
 
 #: Every check, in the order of this file.

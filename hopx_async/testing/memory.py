@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
+import attrs
 
 from hopx_async import errors
 from hopx_async.client import AgentClient
@@ -24,6 +25,7 @@ from hopx_async.protocol import wire
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.protocol.peer import Peer
 from hopx_async.sandbox import Sandbox
+from hopx_async.testing.faults import Faults
 from hopx_async.testing.memory_commands import MemoryCommands, Script, ScriptedCommand
 from hopx_async.testing.memory_files import MemoryFiles, MemoryStore
 from hopx_async.transport.base import Channel, Transport
@@ -52,6 +54,7 @@ def memory(
     scripts: Mapping[str, Script] | None = None,
     *,
     agent: MemoryAgent | None = None,
+    faults: Faults | None = None,
     give_up_after: float = GIVE_UP_AFTER,
 ) -> Opening[Sandbox]:
     """Open a sandbox in memory.
@@ -59,14 +62,20 @@ def memory(
     Args:
         scripts: What commands do, by their text (or by their program, for a sequence); a command
             without a script fails to start as a missing program does.
-        agent: An agent of your own, to inject faults; None for a fresh one.
+        agent: An agent of your own, to look at and to break; None for a fresh one.
+        faults: What stands before it and can be told to go wrong; None for nothing.
         give_up_after: As for ``hopx_async.remote``.
     """
-    return Opening(_open(agent or MemoryAgent(scripts or {}), give_up_after))
+    if agent is None:
+        agent = MemoryAgent({} if scripts is None else scripts)
+    return Opening(_open(agent, faults, give_up_after))
 
 
-async def _open(agent: MemoryAgent, give_up_after: float) -> Sandbox:
-    client = AgentClient(MemoryTransport(agent), agent.sandbox_id, give_up_after=give_up_after)
+async def _open(agent: MemoryAgent, faults: Faults | None, give_up_after: float) -> Sandbox:
+    transport: Transport = MemoryTransport(agent)
+    if faults is not None:
+        transport = faults.on(transport, restart=agent.restarted)
+    client = AgentClient(transport, agent.sandbox_id, give_up_after=give_up_after)
     await anyio.lowlevel.checkpoint()
     return Sandbox(
         client,
@@ -127,6 +136,11 @@ class MemoryAgent:
         """Die and come back: connections are lost, commands and logs are not."""
         self.drop()
 
+    async def restarted(self) -> None:
+        """Restart, and return when that has happened."""
+        self.restart()
+        await anyio.lowlevel.checkpoint()
+
     async def aclose(self) -> None:
         """End all commands and connections."""
         await self.commands.stop()
@@ -141,6 +155,8 @@ class MemoryAgent:
         if len(text) > wire.MAX_CALL_BYTES:
             rule = f"all arguments together take at most {wire.MAX_CALL_BYTES} bytes as JSON"
             raise errors.InvalidArgument(method, f"{len(text)} bytes", rule)
+        if method == "hello":
+            return await self.carry_out(self._facts)
         params = json.loads(text)
         result = await self.carry_out(lambda: self.commands.call(method, params))
         return json.loads(json.dumps(result))
@@ -172,6 +188,16 @@ class MemoryAgent:
     def dismiss(self, channel: MemoryChannel) -> None:
         """Note that a connection is gone."""
         self._channels.discard(channel)
+
+    async def _facts(self) -> dict[str, Any]:
+        known = attrs.asdict(_CAPABILITIES)
+        facts = {"sandbox_id": self.sandbox_id, "link_version": wire.LINK_VERSION}
+        return {
+            **facts,
+            "agent": known["agent"],
+            "version": known["version"],
+            "capabilities": known,
+        }
 
     def _news(self, process_id: str) -> None:
         for channel in self._channels:

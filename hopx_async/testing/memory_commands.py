@@ -50,7 +50,9 @@ class ScriptedCommand(Interactive):
         self.pid = pid
         self.spec = spec
         merged = {**owner.variables.values, **(spec.get("env") or {})}
-        self.env = {name: value for name, value in merged.items() if value is not None}
+        self.env: dict[str, str] = {
+            name: value for name, value in merged.items() if value is not None
+        }
         texts = owner.variables.to_mask(spec)
         self._masks = Masks(texts) if texts else None
         self._owner = owner

@@ -189,6 +189,10 @@ class MemoryStore(FileStore):
         for changes in list(self._watches):
             changes.abandon()
 
+    async def aclose(self) -> None:
+        """End its watches."""
+        self.cut()
+
     async def download(self, path: str) -> Download:
         """Open a file."""
         return _MemoryDownload(await self._do(lambda: self._files.get(path)))

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
 import anyio.lowlevel
 
-from hopx_async.errors import ConnectError, ConnectionLost, RequestTimeout
+from hopx_async.errors import (
+    ConnectError,
+    ConnectionLost,
+    InvalidArgument,
+    RemoteProtocolError,
+    RequestTimeout,
+)
+from hopx_async.protocol.rate import RateBudget
+from hopx_async.transport.bodies import Body
+from hopx_async.transport.files import PIECE_BYTES
 
-__all__ = ["Access", "translated"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "Access",
+    "TokenAccess",
+    "check_url",
+    "open_session",
+    "read_body",
+    "send",
+    "translated",
+]
+
+#: Seconds to make a connection.
+CONNECT_SECONDS = 10.0
 
 
 class Access(ABC):
@@ -20,6 +43,8 @@ class Access(ABC):
 
     #: Its base URL, without a slash at its end; no secrets in it.
     name: str
+    #: When requests may be sent, for all who send there together; None where nobody counts them.
+    budget: RateBudget | None = None
 
     @abstractmethod
     def session(self) -> aiohttp.ClientSession:
@@ -39,8 +64,144 @@ class Access(ABC):
         return False
 
     async def admit(self) -> None:
-        """Wait until one more request may be sent: here at once."""
+        """Wait until one more request may be sent. Cancelled, its turn has gone by."""
+        budget = self.budget
+        await anyio.sleep(0.0 if budget is None else budget.take(anyio.current_time()))
+
+    def refused(self, retry_after: float) -> None:
+        """Note that the far side wants to hear nothing for so many seconds."""
+        if self.budget is not None:
+            self.budget.refused(anyio.current_time(), retry_after)
+
+    async def aclose(self) -> None:
+        """Free what is held between requests. May be called again."""
         await anyio.lowlevel.checkpoint()
+
+
+class TokenAccess(Access):
+    """The way to an agent whose one token is known.
+
+    Args:
+        url: Where it is.
+        token: Its token; travels in a header only, and stands in no URL, log or ``repr``.
+    """
+
+    def __init__(self, url: str, token: str) -> None:
+        self.name = check_url(url)
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<TokenAccess {self.name}>"
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return the pool of connections."""
+        if self._session is None:
+            self._session = open_session()
+        return self._session
+
+    async def headers(self) -> Mapping[str, str]:
+        """Return the header with the token."""
+        return self._headers
+
+    async def aclose(self) -> None:
+        """Close the connections. May be called again."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return a pool of connections that sends nothing which its user did not say: no cookies."""
+    # No limit on connections: a hundred kills may each wait for a grace period.
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        loop=asyncio.get_running_loop(),
+    )
+
+
+def check_url(url: str, parameter: str = "url") -> str:
+    """Return a base URL without a slash at its end.
+
+    Raises:
+        InvalidArgument: If it is no http(s) URL, or carries a user, a query or a fragment.
+    """
+    rule = "http://HOST:PORT or https://HOST, without a user, a query or a fragment"
+    if not isinstance(url, str):
+        raise InvalidArgument(parameter, repr(url), rule)
+    try:
+        parts = urlsplit(url)
+        # Reading the port checks it.
+        odd = parts.username or parts.query or parts.fragment or (parts.port == 0)
+    except ValueError as error:
+        raise InvalidArgument(parameter, repr(url), rule) from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or odd:
+        shown = repr(url) if not parts.username else "(not shown: it carries a user)"
+        raise InvalidArgument(parameter, shown, rule)
+    return url.rstrip("/")
+
+
+async def send(
+    access: Access,
+    verb: str,
+    path: str,
+    query: Mapping[str, str] | Sequence[tuple[str, str]],
+    body: Body | None = None,
+) -> aiohttp.ClientResponse:
+    """Send a request once; again only after a 401, if the token could be renewed.
+
+    Cancelling it closes the connection; the far side may have got the request all the same.
+
+    Args:
+        access: The way.
+        verb: The method.
+        path: Behind the base URL.
+        query: What stands behind the path; it is escaped here.
+        body: What goes along; made anew when it is sent again.
+
+    Returns:
+        The answer; whoever asked closes it.
+    """
+    renewed = False
+    while True:
+        await access.admit()
+        headers = await access.headers()
+        # What is stored is what is wanted, not a squeezed form of it.
+        more = {"Accept-Encoding": "identity", **(body.headers if body else {})}
+        response = await access.session().request(
+            verb,
+            access.name + path,
+            params=query,
+            data=None if body is None else body.content(),
+            headers={**headers, **more},
+            allow_redirects=False,
+        )
+        if response.status != 401 or renewed:
+            return response
+        try:
+            renewed = await access.renew(headers)
+        except BaseException:
+            response.close()
+            raise
+        if not renewed:
+            return response
+        response.close()
+
+
+async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """Return the body of an answer.
+
+    Raises:
+        RemoteProtocolError: If it has more than *limit* bytes.
+    """
+    body = bytearray()
+    while piece := await response.content.read(PIECE_BYTES):
+        body += piece
+        if len(body) > limit:
+            raise RemoteProtocolError(f"an answer of more than {limit} bytes")
+    return bytes(body)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from hopx_async.errors import ClosedError
 from hopx_async.protocol.marker_answers import Facts, Line, Total
@@ -36,6 +36,7 @@ class Batches(Generic[_Item]):
         self._send = send
         self._queue: deque[_Asked[_Item]] = deque()
         self._lanes: set[asyncio.Task[None]] = set()
+        self._sent: dict[asyncio.Future[None], frozenset[str]] = {}
         self._closed = False
 
     async def ask(self, key: str, item: _Item, size: int) -> list[Line]:
@@ -60,6 +61,17 @@ class Batches(Generic[_Item]):
             lane.add_done_callback(self._lanes.discard)
         return await answer
 
+    async def settled(self, key: str) -> None:
+        """Return once nothing that was asked of *key* before is under way. Cancelling it is safe.
+
+        For what must not overtake it: of a question whose asker has gone, too.
+        """
+        waiting: list[asyncio.Future[Any]] = []
+        waiting += [asked.answer for asked in self._queue if asked.key == key]
+        waiting += [request for request, keys in self._sent.items() if key in keys]
+        if waiting:
+            await asyncio.wait(waiting)
+
     async def aclose(self) -> None:
         """Ask nothing any more. What was sent may be carried out all the same."""
         self._closed = True
@@ -73,6 +85,8 @@ class Batches(Generic[_Item]):
     async def _work(self) -> None:
         await asyncio.sleep(0)  # let those who ask in this turn come along
         while batch := self._next():
+            request: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._sent[request] = frozenset(batch)
             try:
                 lines = await self._send({key: asked.item for key, asked in batch.items()})
             except BaseException as error:
@@ -85,6 +99,9 @@ class Batches(Generic[_Item]):
                 for key, asked in batch.items():
                     if not asked.answer.done():
                         asked.answer.set_result([line for line in lines if _key(line) == key])
+            finally:
+                del self._sent[request]
+                request.set_result(None)
 
     def _next(self) -> dict[str, _Asked[_Item]]:
         batch: dict[str, _Asked[_Item]] = {}

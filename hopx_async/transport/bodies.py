@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
 import msgspec
 
-__all__ = ["Body", "JsonBody", "MultipartBody"]
+__all__ = ["Body", "JsonBody", "MultipartBody", "RawBody"]
+
+# Plain bytes of more than this make aiohttp warn.
+_PLAIN_BYTES = 1024 * 1024
 
 
 class Body(ABC):
@@ -21,8 +25,20 @@ class Body(ABC):
     headers: Mapping[str, str]
 
     @abstractmethod
-    def content(self) -> AsyncIterator[bytes] | bytes:
+    def content(self) -> AsyncIterator[bytes] | bytes | io.BytesIO:
         """Return it from the beginning."""
+
+
+class RawBody(Body):
+    """A body that is bytes."""
+
+    def __init__(self, data: bytes, kind: str = "application/json") -> None:
+        self._data = data
+        self.headers = {"Content-Type": kind}
+
+    def content(self) -> bytes | io.BytesIO:
+        """Return it from the beginning."""
+        return io.BytesIO(self._data) if len(self._data) > _PLAIN_BYTES else self._data
 
 
 class JsonBody(Body):
@@ -32,9 +48,9 @@ class JsonBody(Body):
         self._value = value
         self.headers = {"Content-Type": "application/json"}
 
-    def content(self) -> AsyncIterator[bytes] | bytes:
+    def content(self) -> bytes | io.BytesIO:
         """Return it, anew each time."""
-        return msgspec.json.encode(self._value)
+        return RawBody(msgspec.json.encode(self._value)).content()
 
 
 class MultipartBody(Body):

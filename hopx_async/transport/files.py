@@ -115,3 +115,7 @@ class FileStore(ABC):
 
         Cancelling it is safe: no connection is left.
         """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """End what is still open, such as watches. Bounded; may be called again."""

@@ -2,72 +2,53 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
-from hopx_async.errors import ConnectError, InvalidArgument, RemoteProtocolError
+from hopx_async.errors import (
+    AuthenticationError,
+    ConnectError,
+    InvalidArgument,
+    RemoteProtocolError,
+)
 from hopx_async.protocol import poll, wire
-from hopx_async.transport.access import Access, translated
+from hopx_async.transport.access import Access, read_body, send, translated
 from hopx_async.transport.base import Channel, Transport
+from hopx_async.transport.bodies import RawBody
 from hopx_async.transport.files import FileStore
 from hopx_async.transport.http_files import HttpFiles
 from hopx_async.transport.poll import Poster, open_poll
 from hopx_async.transport.websocket import PASSING_STATUSES, open_channel
 
-__all__ = ["CALL_SECONDS", "CONNECT_SECONDS", "POST_SECONDS", "HttpTransport", "check_url"]
+__all__ = ["CALL_SECONDS", "POST_SECONDS", "HttpTransport"]
 
-#: Seconds to make a connection.
-CONNECT_SECONDS = 10.0
 #: Seconds in which a call is answered, beyond the time that it asks for itself.
 CALL_SECONDS = 60.0
 #: Seconds in which a post is answered, beyond those that it hangs.
 POST_SECONDS = 15.0
 _MAX_ANSWER = 64 * 1024 * 1024
-_PLAIN_BYTES = 1024 * 1024
 _ENV_VERBS = {"env_get": "GET", "env_set": "PUT", "env_update": "PATCH"}
 _JSON, _BYTES = "application/json", "application/octet-stream"
 
 
-def check_url(url: str) -> str:
-    """Return the base URL of an agent without a slash at its end.
-
-    Raises:
-        InvalidArgument: If it is no http(s) URL, or carries a user, a query or a fragment.
-    """
-    rule = "http://HOST:PORT or https://HOST, without a user, a query or a fragment"
-    if not isinstance(url, str):
-        raise InvalidArgument("url", repr(url), rule)
-    try:
-        parts = urlsplit(url)
-        # Reading the port checks it.
-        odd = parts.username or parts.query or parts.fragment or (parts.port == 0)
-    except ValueError as error:
-        raise InvalidArgument("url", repr(url), rule) from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname or odd:
-        shown = repr(url) if not parts.username else "(not shown: it carries a user)"
-        raise InvalidArgument("url", shown, rule)
-    return url.rstrip("/")
-
-
-class HttpTransport(Transport, Poster, Access):
+class HttpTransport(Transport, Poster):
     """Our agent behind an HTTP address.
 
-    The token travels in a header only; it stands in no URL, log or ``repr``.
+    A token that is refused is renewed once, where the access can, for whatever was asked:
+    calls, files, the websocket and the long-poll.
+
+    Args:
+        access: The way to the agent; closed with the transport.
     """
 
     polls = True
 
-    def __init__(self, url: str, token: str) -> None:
-        self.name = check_url(url)
-        self._headers = {"Authorization": f"Bearer {token}"}
-        self._session: aiohttp.ClientSession | None = None
-        self._files = HttpFiles(self)
+    def __init__(self, access: Access) -> None:
+        self.name = access.name
+        self._access = access
+        self._files = HttpFiles(access)
 
     def __repr__(self) -> str:
         return f"<HttpTransport {self.name}>"
@@ -87,7 +68,16 @@ class HttpTransport(Transport, Poster, Access):
     async def connect(self) -> Channel:
         """Open the websocket of the agent."""
         url = "ws" + self.name.removeprefix("http") + "/v1/link"
-        return await open_channel(url, self._headers, name=self.name)
+        renewed = False
+        while True:
+            await self._access.admit()
+            headers = await self._access.headers()
+            try:
+                return await open_channel(url, headers, name=self.name)
+            except AuthenticationError:
+                if renewed or not await self._access.renew(headers):
+                    raise
+                renewed = True
 
     async def connect_poll(self) -> Channel:
         """Begin a long-poll session with the agent."""
@@ -111,16 +101,10 @@ class HttpTransport(Transport, Poster, Access):
         """Return the sandbox's files, by HopX's routes."""
         return self._files
 
-    async def headers(self) -> Mapping[str, str]:
-        """Return the header with the token."""
-        return self._headers
-
     async def aclose(self) -> None:
         """Close idle connections, and watches."""
         await self._files.aclose()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._access.aclose()
 
     async def _exchange(
         self,
@@ -130,32 +114,17 @@ class HttpTransport(Transport, Poster, Access):
         query: list[tuple[str, str]] | None = None,
         kind: str = _JSON,
     ) -> tuple[int, bytes]:
-        """Return status and body of the answer, a byte more than `_MAX_ANSWER` at most."""
-        session = self.session()
-        headers = {"Content-Type": kind} if data is not None else None
-        # Plain bytes of this size make aiohttp warn.
-        content = io.BytesIO(data) if data is not None and len(data) > _PLAIN_BYTES else data
-        async with session.request(
-            verb,
-            self.name + path,
-            data=content,
-            params=query,
-            headers=headers,
-            allow_redirects=False,
-        ) as answer:
-            body = await answer.content.read(_MAX_ANSWER + 1)
-            chunks = [body]
-            while body and sum(map(len, chunks)) <= _MAX_ANSWER:
-                body = await answer.content.read(_MAX_ANSWER)
-                chunks.append(body)
-        return answer.status, b"".join(chunks)
+        """Return status and body of an answer; one that is too long is none of ours."""
+        body = None if data is None else RawBody(data, kind)
+        async with await send(self._access, verb, path, query or (), body) as answer:
+            return answer.status, await read_body(answer, _MAX_ANSWER)
 
     def _result(self, status: int, body: bytes, *, polled: bool = False) -> Any:
         try:
             value = msgspec.json.decode(body)
         except msgspec.DecodeError:
             value = None
-        if status < 400 and value is not None and len(body) <= _MAX_ANSWER:
+        if status < 400 and value is not None:
             return value
         error = value.get("error") if isinstance(value, dict) else None
         if isinstance(error, dict):
@@ -164,18 +133,6 @@ class HttpTransport(Transport, Poster, Access):
             raise ConnectError(f"{self.name} is not ready: status {status}")
         shown = body[:80].decode(errors="replace")
         raise RemoteProtocolError(f"{self.name} answered {status} with {shown!r}: no agent of ours")
-
-    def session(self) -> aiohttp.ClientSession:
-        """Return the pool of connections."""
-        if self._session is None:
-            # No limit on connections: a hundred kills may each wait for a grace period.
-            self._session = aiohttp.ClientSession(
-                headers=self._headers,
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-                loop=asyncio.get_running_loop(),
-            )
-        return self._session
 
 
 def _route(

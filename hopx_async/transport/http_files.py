@@ -16,11 +16,13 @@ import msgspec
 from hopx_async.errors import (
     AuthenticationError,
     HopxError,
+    RateLimited,
     RemoteProtocolError,
 )
 from hopx_async.protocol import file_answers
 from hopx_async.protocol.file_answers import FileInfo
-from hopx_async.transport.access import Access, translated
+from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER
+from hopx_async.transport.access import Access, read_body, send, translated
 from hopx_async.transport.bodies import Body, JsonBody, MultipartBody
 from hopx_async.transport.files import PIECE_BYTES, Changes, Download, FileStore
 from hopx_async.transport.socket_changes import SocketChanges
@@ -141,41 +143,26 @@ class HttpFiles(FileStore):
         response = await self._send(verb, route, query, body)
         async with response:
             await self._check(response, path)
-            return await _read(response, MAX_ANSWER_BYTES)
+            return await read_body(response, MAX_ANSWER_BYTES)
 
     async def _send(
         self, verb: str, route: str, query: Mapping[str, str], body: Body | None = None
     ) -> aiohttp.ClientResponse:
-        """Send a request, again after a 401 if the token could be renewed."""
-        renewed = False
-        while True:
-            await self._access.admit()
-            headers = await self._access.headers()
-            response = await self._access.session().request(
-                verb,
-                f"{self._access.name}/files/{route}",
-                params=query,
-                data=None if body is None else body.content(),
-                # What is stored is what is wanted, not a squeezed form of it.
-                headers={
-                    **headers,
-                    "Accept-Encoding": "identity",
-                    **(body.headers if body else {}),
-                },
-                allow_redirects=False,
-            )
-            if response.status != 401 or renewed or not await self._access.renew(headers):
-                return response
-            renewed = True
-            response.close()
+        return await send(self._access, verb, f"/files/{route}", query, body)
 
     async def _check(self, response: aiohttp.ClientResponse, path: str) -> None:
         if response.status == 200:
             return
-        body = await _read(response, MAX_ANSWER_BYTES)
+        body = await read_body(response, MAX_ANSWER_BYTES)
         if response.status >= 400:
             after = response.headers.get("Retry-After")
-            raise file_answers.refusal(response.status, body, path=path, retry_after=after)
+            request = response.headers.get("X-Request-ID")
+            error = file_answers.refusal(
+                response.status, body, path=path, retry_after=after, request_id=request
+            )
+            if isinstance(error, RateLimited):
+                self._access.refused(error.retry_after or DEFAULT_RETRY_AFTER)
+            raise error
         shown = body[:80].decode(errors="replace")
         raise RemoteProtocolError(f"{self._access.name} answered {response.status} with {shown!r}")
 
@@ -222,20 +209,6 @@ def _more_time(scope: anyio.CancelScope) -> None:
     scope.deadline = anyio.current_time() + ANSWER_SECONDS
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Return the body.
-
-    Raises:
-        RemoteProtocolError: If it has more than *limit* bytes.
-    """
-    body = bytearray()
-    while piece := await response.content.read(PIECE_BYTES):
-        body += piece
-        if len(body) > limit:
-            raise RemoteProtocolError(f"an answer of more than {limit} bytes")
-    return bytes(body)
-
-
 async def _not_catch_all(response: aiohttp.ClientResponse) -> bytes:
     """Return what of a file had to be read to know that it is one: most often nothing.
 
@@ -245,7 +218,7 @@ async def _not_catch_all(response: aiohttp.ClientResponse) -> bytes:
     length = response.content_length
     if response.content_type != "application/json" or length is None or length > _CATCH_ALL_BYTES:
         return b""
-    body = await _read(response, _CATCH_ALL_BYTES)
+    body = await read_body(response, _CATCH_ALL_BYTES)
     try:
         value = msgspec.json.decode(body)
     except msgspec.DecodeError:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+import anyio
 
 from hopx_async import __version__
 from hopx_async.errors import (
@@ -29,9 +32,15 @@ from hopx_async.protocol.markers import (
 from hopx_async.transport.batches import Batches
 from hopx_async.transport.marker_host import REQUEST_SECONDS, MarkerHost
 
-__all__ = ["MarkerCalls", "facts"]
+__all__ = ["KILL_SECONDS", "TIDY_AFTER", "MarkerCalls", "facts"]
 
+#: Seconds of grace that one request waits there; a longer one is asked for piece by piece,
+#: for what hangs long is cut by whatever stands between.
+KILL_SECONDS = 20.0
+#: Starts after which the far side is to forget again what has ended long ago.
+TIDY_AFTER = 1_000
 _PAGE = 100
+T = TypeVar("T")
 
 
 def facts() -> dict[str, Any]:
@@ -70,6 +79,8 @@ class MarkerCalls:
         self._sandbox_id = sandbox_id
         self._workspace = workspace
         self._on_news = on_news
+        self._untidy = 0
+        self._page = _PAGE
         self._key = hashlib.sha256(f"hopx_async {sandbox_id}".encode()).digest()
         self._starts = Batches(self._start_all)
         self._kills: dict[float, Batches[str]] = {}
@@ -129,8 +140,16 @@ class MarkerCalls:
         return {"created": created, "info": _info(report)}
 
     async def _start_all(self, batch: Mapping[str, Start]) -> list[answers.Line]:
-        arguments, env = start_arguments(list(batch.values()))
-        return self._take(await self._host.ask("start", arguments, env=env))
+        self._untidy += len(batch)
+        if self._untidy > TIDY_AFTER:
+            self._untidy = len(batch)
+            await self._host.tidy()
+
+        async def ask(some: Mapping[str, Start]) -> list[answers.Line]:
+            arguments, env = start_arguments(list(some.values()))
+            return await self._host.ask("start", arguments, env=env, workdir=self._workspace)
+
+        return self._take(await _in_parts(batch, ask))
 
     # Questions.
 
@@ -140,11 +159,21 @@ class MarkerCalls:
         return {"info": _info(self._known(process_id))}
 
     async def _look_all(self, batch: Mapping[str, str]) -> list[answers.Line]:
-        arguments = tick_arguments(0, dict.fromkeys(batch))
-        return self._take(await self._host.ask("tick", arguments))
+        async def ask(some: Mapping[str, str]) -> list[answers.Line]:
+            return await self._host.ask("tick", tick_arguments(0, dict.fromkeys(some)))
+
+        return self._take(await _in_parts(batch, ask))
 
     async def _list(self, params: dict[str, Any]) -> dict[str, Any]:
-        lines = self._take(await self._host.ask("list", (params.get("after") or "-", str(_PAGE))))
+        while True:
+            try:
+                arguments = (params.get("after") or "-", str(self._page))
+                lines = self._take(await self._host.ask("list", arguments))
+                break
+            except answers.CutAnswer:
+                if self._page == 1:
+                    raise
+                self._page //= 2  # as in a poll
         reports = [line for line in lines if isinstance(line, answers.Report)]
         infos = [_info(report) for report in reports if _matches(report, params)]
         more = any(isinstance(line, answers.Total) and line.more for line in lines)
@@ -160,6 +189,8 @@ class MarkerCalls:
 
     async def _kill(self, params: dict[str, Any]) -> dict[str, Any]:
         process_id, grace = params["process_id"], float(params.get("grace", lifecycle.GRACE))
+        # A kill that overtook the start would find nothing, and leave a command behind.
+        await self._starts.settled(process_id)
         batches = self._kills.get(grace)
         if batches is None:
             batches = self._kills[grace] = Batches(lambda batch: self._kill_all(grace, batch))
@@ -170,9 +201,23 @@ class MarkerCalls:
         return {"exit": report.exit, "survivors": [], "means": "ancestry"}
 
     async def _kill_all(self, grace: float, batch: Mapping[str, str]) -> list[answers.Line]:
-        arguments = (str(grace), *batch)
-        lines = await self._host.ask("kill", arguments, seconds=REQUEST_SECONDS + grace)
-        return self._take(lines)
+        # Whatever is asked for again keeps its number, and is not signalled again.
+        number = secrets.token_hex(8)
+        end = anyio.current_time() + grace
+        while True:
+            wait = max(0.0, end - anyio.current_time())
+            last = wait <= KILL_SECONDS
+            wait = min(wait, KILL_SECONDS)
+            options = (number, f"{wait:g}", "1" if last else "0")
+
+            async def ask(some: Mapping[str, str]) -> list[answers.Line]:
+                seconds = REQUEST_SECONDS + wait  # noqa: B023  # it is asked within this round
+                return await self._host.ask("kill", (*options, *some), seconds=seconds)  # noqa: B023
+
+            lines = await _in_parts(batch, ask)
+            left = any(isinstance(line, answers.Killed) and line.survivors for line in lines)
+            if last or not left:
+                return self._take(lines)
 
     # What came.
 
@@ -187,6 +232,21 @@ class MarkerCalls:
         if report is None:
             raise CommandNotFound(process_id)
         return report
+
+
+async def _in_parts(
+    batch: Mapping[str, T], ask: Callable[[Mapping[str, T]], Awaitable[list[answers.Line]]]
+) -> list[answers.Line]:
+    """Ask for a batch; in halves, where the far side keeps less of an answer than it takes."""
+    try:
+        return await ask(batch)
+    except answers.CutAnswer:
+        if len(batch) == 1:
+            raise
+    items = [*batch.items()]
+    half = len(items) // 2
+    first = await _in_parts(dict(items[:half]), ask)
+    return [*first, *await _in_parts(dict(items[half:]), ask)]
 
 
 def _info(report: answers.Report) -> dict[str, Any]:

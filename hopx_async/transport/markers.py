@@ -15,11 +15,13 @@ import anyio
 
 from hopx_async.errors import ConnectionLost, HopxError, TransportError
 from hopx_async.protocol import wire
-from hopx_async.protocol.marker_logs import ROOM, MarkerLogs
-from hopx_async.protocol.markers import tick_arguments
+from hopx_async.protocol.marker_answers import CutAnswer
+from hopx_async.protocol.marker_logs import MarkerLogs
+from hopx_async.protocol.markers import marker_root, tick_arguments
 from hopx_async.protocol.peer import Peer
 from hopx_async.protocol.rate import Pace, RateBudget
 from hopx_async.transport.base import Channel, Transport
+from hopx_async.transport.files import FileStore
 from hopx_async.transport.marker_calls import MarkerCalls
 from hopx_async.transport.marker_host import MarkerHost
 from hopx_async.transport.shell import Shell
@@ -33,9 +35,11 @@ class MarkerTransport(Transport):
     Args:
         shell: Runs programs there; closed with the transport.
         sandbox_id: The sandbox; also the key of what tells two specs apart.
-        root: Directory of the markers there.
+        root: Directory of the markers there, None for `marker_root`.
         workspace: Where a relative working directory begins there.
-        budget: What the polls and calls may take, None for a budget of its own.
+        files: Its files, None for none; closed with the transport.
+        patience: Seconds in which a request that fails is made again, None for `PATIENCE`.
+        budget: What polls and calls may take, None where the shell waits for its turn itself.
 
     Attributes:
         polls_made: How many polls were made so far.
@@ -46,12 +50,16 @@ class MarkerTransport(Transport):
         shell: Shell,
         sandbox_id: str,
         *,
-        root: str = "/tmp/.hopx_async",  # noqa: S108  # made with 0700, and checked to be ours
+        root: str | None = None,
         workspace: str = "/workspace",
+        files: FileStore | None = None,
+        patience: float | None = None,
         budget: RateBudget | None = None,
     ) -> None:
         self.name = shell.name
-        self._host = MarkerHost(shell, root, budget or RateBudget())
+        self._files = files
+        root = root or marker_root(sandbox_id)
+        self._host = MarkerHost(shell, root, budget, patience=patience)
         self._logs = MarkerLogs()
         self._calls = MarkerCalls(self._host, self._logs, sandbox_id, workspace, self._changed)
         self._sandbox_id = sandbox_id
@@ -74,8 +82,14 @@ class MarkerTransport(Transport):
             self._ticker = asyncio.create_task(self._tick(), name=f"hopx polls of {self.name}")
         return channel
 
+    def files(self) -> FileStore:
+        """Return the sandbox's files, which need no markers."""
+        return self._files or super().files()
+
     async def aclose(self) -> None:
-        """End the polls and close the shell."""
+        """End the polls and watches, and close the shell."""
+        if self._files is not None:
+            await self._files.aclose()
         ticker, self._ticker = self._ticker, None
         if ticker is not None:
             ticker.cancel()
@@ -146,9 +160,15 @@ class MarkerTransport(Transport):
         if not watched and not fetches:
             return
         self.polls_made += 1
-        arguments = tick_arguments(ROOM, watched, fetches)
+        arguments = tick_arguments(self._logs.room, watched, fetches)
         try:
             lines = await self._host.ask("tick", arguments)
+        except CutAnswer:
+            self._logs.want(fetches)
+            # The far side keeps only so much of what a program prints, and does not say how much.
+            if not self._logs.shrink():
+                raise
+            return
         except BaseException:
             self._logs.want(fetches)
             raise

@@ -69,12 +69,14 @@ class Pump:
         self._feed: int | None = None
         self._writable = asyncio.Event()
         self._wanted = asyncio.Event()
+        # Set, and made anew, whenever something was sent or the connection was lost.
+        self._moved = asyncio.Event()
         self._waiters: dict[Subscription, asyncio.Event] = {}
         self._listeners: dict[Subscription, Callable[[], None]] = {}
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
-        self._closed = False
+        self._closed = self._cancelled = False
         self.reconnects = 0
         self.feed: Feed | None = None
 
@@ -123,6 +125,8 @@ class Pump:
             ClosedError: If the sandbox is closed.
         """
         self.check()
+        if self._cancelled:
+            raise ClosedError("the event loop ends all tasks")
         subscription = self._link.subscribe(process_id, position, output=output, most=most)
         self._wanted.set()
         self.flush()
@@ -178,15 +182,20 @@ class Pump:
         return await self.patience.call(attempt, self.check)
 
     async def _call_once(self, method: str, params: dict[str, Any]) -> Any:
-        if self._feed is None:
+        while self._feed is not None and self._link.congested(self._feed):
+            await self._moved.wait()
+            self.check()
+        feed = self._feed
+        if feed is None:
             return await self._transport.request(method, params)
-        number = self._link.call(self._feed, method, params)
+        number = self._link.call(feed, method, params)
         future = self._calls[number] = asyncio.get_running_loop().create_future()
         self._writable.set()
         try:
             return await future
         finally:
             self._calls.pop(number, None)
+            self._link.withdraw(feed, number)
 
     # The task.
 
@@ -194,6 +203,9 @@ class Pump:
         try:
             await self._serve_for_ever()
         except asyncio.CancelledError:
+            # By nobody of ours unless it is closed: the event loop ends. Calls still go by HTTP.
+            self._cancelled = True
+            self._fail(ClosedError("the event loop ends all tasks"))
             raise
         except BaseException as error:
             self._failure = error
@@ -240,6 +252,7 @@ class Pump:
             self._feed = self.feed = None
             self.reconnects += 1
             self._link.disconnected(feed)
+            self._tell_moved()
             self._drop_calls()
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await channel.aclose()
@@ -270,6 +283,7 @@ class Pump:
             self._writable.clear()
             while (frame := self._link.data_to_send(feed)) is not None:
                 await channel.send(frame)
+                self._tell_moved()
 
     async def _read(self, dialed: Dialed, feed: int, backoff: Backoff) -> None:
         count = 0
@@ -288,6 +302,10 @@ class Pump:
             frame = await dialed.channel.receive()
 
     # Waking and failing.
+
+    def _tell_moved(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
 
     def _answer(self, reply: wire.Reply) -> None:
         future = self._calls.get(reply.call)

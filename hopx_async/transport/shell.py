@@ -39,7 +39,12 @@ class Shell(ABC):
 
     @abstractmethod
     async def run(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, seconds: float
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        seconds: float,
+        workdir: str | None = None,
     ) -> ShellAnswer:
         """Run a program without a shell, and wait for it. It is never sent twice.
 
@@ -48,13 +53,16 @@ class Shell(ABC):
         Args:
             argv: The program, found in the far side's PATH, and its arguments.
             env: Variables on top of the far side's own.
-            seconds: After how many which the far side is to end it.
+            seconds: After how many the far side is to end it.
+            workdir: The directory that it runs in, None for any that is there.
 
         Raises:
             RateLimited: If it was refused for now; it did not run.
             AgentFault: If the far side failed; it may have run.
             TransportError: If nobody answered; it may have run.
             ApiError: If the far side says no; it did not run.
+            InvalidArgument: If it takes more bytes than a program can be given; nothing was sent.
+            Unsupported: If the far side runs no programs this way.
             RemoteProtocolError: If what answered is no answer.
         """
 

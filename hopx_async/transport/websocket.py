@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,17 @@ _CLOSE_SECONDS = 2.0
 _FATAL_CODES = frozenset({1002, 1003, 1007, 1008, 1009, 1010})
 #: Answers that a moment later may be others: starting up, a proxy in between.
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Hide the token: the library logs every header of a handshake, where that is wanted."""
+    if isinstance(record.args, tuple) and "Authorization" in record.args:
+        record.args = ("Authorization", "(not shown)")
+    return True
+
+
+_log = logging.getLogger("hopx_async.websocket")
+_log.addFilter(_without_secrets)
 
 
 def _told_by_us(status: int, body: bytes) -> HopxError | None:
@@ -85,6 +97,7 @@ async def open_channel(
             ping_timeout=PING_SECONDS,
             proxy=None,
             user_agent_header=None,
+            logger=_log,
             create_connection=_Connection,
         )
     except InvalidStatus as error:

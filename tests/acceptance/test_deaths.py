@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from tests.support.agents import running_agent
 from tests.support.deaths import ESCAPED, Writers, kill_now_and_then, marked, processes, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 SIZES = [
@@ -90,41 +91,64 @@ def _facts(exits: Mapping[str, hopx.Exit | None]) -> dict[str, tuple[object, ...
 
 
 @pytest.mark.leaves_orphans
-async def test_everything_killed_is_found_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("commands", "rounds"),
+    [
+        pytest.param(20, 1, id="few"),
+        pytest.param(200, 4, id="many", marks=[pytest.mark.soak, pytest.mark.timeout(900)]),
+    ],
+)
+async def test_everything_killed_is_found_again(
+    tmp_path: Path, commands: int, rounds: int, record_property: Callable[[str, object], None]
+) -> None:
     """Root, keepers and agent killed: the next root lists all, with true ends or Lost."""
     state = tmp_path / "state"
-    async with running_agent(state, keeper_commands=8) as agent:
+    told: dict[str, hopx.Exit] = {}
+    writers: list[Writers] = []
+    chance = random.Random(3)  # noqa: S311  # no secret
+    for number in range(rounds):
+        async with running_agent(state, keeper_commands=max(8, commands // 4)) as agent:
+            async with hopx.remote(agent.url, token=agent.token) as sandbox:
+                await _check_all(sandbox, told, writers)
+                names = range(number * commands, (number + 1) * commands)
+                ended = Writers(sandbox, tmp_path, lines=2)
+                for name in names[::4]:
+                    await ended.start(name)
+                told |= await ended.ends()
+                # These end sooner or later, and print until they do.
+                writers.append(Writers(sandbox, tmp_path, lines=chance.randrange(2, 12)))
+                for name in set(names) - set(names[::4]):
+                    await writers[-1].start(name)
+                survivor = f"survivor{number}"
+                handle = await sandbox.commands.start(f"{ESCAPED} exit 7", process_id=survivor)
+                told[survivor] = await handle.wait()
+                children = [*processes(agent, "keeper.keeper"), *processes(agent, "agent.server")]
+                assert len(children) >= 4
+                await asyncio.sleep(chance.uniform(0.0, 2.0))
+                for pid in [agent.pid, *children]:
+                    os.kill(pid, signal.SIGKILL)
+                writers[-1].stop()
+    async with running_agent(state) as agent:
         async with hopx.remote(agent.url, token=agent.token) as sandbox:
-            sandbox_id = sandbox.sandbox_id
-            ended = Writers(sandbox, tmp_path, lines=2)
-            for number in range(10):
-                await ended.start(number)
-            before = await ended.ends()
-            writers = Writers(sandbox, tmp_path, lines=1000)
-            for number in range(10, 30):
-                await writers.start(number)
-            survivor = await sandbox.commands.start(f"{ESCAPED} exit 7", process_id="survivor")
-            await survivor.wait()
-            children = [*processes(agent, "keeper.keeper"), *processes(agent, "agent.server")]
-            assert len(children) >= 4
-            for pid in [agent.pid, *children]:
-                os.kill(pid, signal.SIGKILL)
-            writers.stop()
-        async with (
-            running_agent(state) as again,
-            hopx.remote(again.url, token=again.token) as sandbox,
-        ):
-            assert sandbox.sandbox_id == sandbox_id
-            infos = {info.process_id: info for info in await sandbox.commands.list()}
-            assert len(infos) == 31
-            assert _facts({name: infos[name].exit for name in before}) == _facts(before)
-            for number in range(10, 30):
-                handle = await sandbox.commands.get(f"w{number}")
-                exit_ = writers.check(f"w{number}", [event async for event in handle.events()])
-                assert exit_.reason in {"lost", "sandbox_stopped"}
-            assert (await (await sandbox.commands.get("survivor")).wait()).exit_code == 7
-            while marked(sandbox_id, list(infos)):
+            await _check_all(sandbox, told, writers)
+            infos = await sandbox.commands.list()
+            assert len(infos) == rounds * (commands + 1)
+            record_property("ends", dict(Counter(info.exit.reason for info in infos if info.exit)))
+            while marked(sandbox.sandbox_id, [info.process_id for info in infos]):
                 await asyncio.sleep(0.02)
+
+
+async def _check_all(
+    sandbox: hopx.Sandbox, told: Mapping[str, hopx.Exit], writers: Sequence[Writers]
+) -> None:
+    """Check ends that were told before, and the streams of all others, up to their ends."""
+    infos = {info.process_id: info for info in await sandbox.commands.list()}
+    assert _facts({name: infos[name].exit for name in told}) == _facts(told)
+    for group in writers:
+        for name in group.names:
+            handle = await sandbox.commands.get(name)
+            exit_ = group.check(name, [event async for event in handle.events()])
+            assert exit_.reason in {"exited", "lost", "sandbox_stopped"}
 
 
 @pytest.mark.leaves_orphans

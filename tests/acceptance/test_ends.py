@@ -142,6 +142,47 @@ async def test_a_client_that_is_killed_leaves_nothing(number: signal.Signals) ->
     assert not Path(home).exists()
 
 
+TWICE = """
+import asyncio, sys
+import hopx_async as hopx
+
+async def main():
+    async with hopx.local(grace=3600) as sandbox:
+        stubborn = "trap 'echo told >> told' TERM; echo up > up; while :; do sleep 0.05; done"
+        if sys.argv[1] == "run":
+            # Its own grace is shorter: what ends it is seen in the time that it takes.
+            sandbox.commands.run.__globals__["lifecycle"].GRACE = 3600
+            started = asyncio.create_task(sandbox.commands.run(stubborn))
+        else:
+            await sandbox.commands.start(stubborn)
+        print(sandbox.sandbox_id, (await sandbox.commands.run("pwd")).stdout.strip(), flush=True)
+        await started if sys.argv[1] == "run" else await asyncio.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("what", ["run", "sandbox"])
+async def test_a_second_ctrl_c_loses_patience(what: str) -> None:
+    """One Ctrl-C gives an hour of grace as asked; a second one while it lasts ends it at once."""
+    client = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", TWICE, what, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert client.stdout is not None
+    sandbox_id, workspace = (await client.stdout.readline()).decode().split()
+    up, told = anyio.Path(workspace, "up"), anyio.Path(workspace, "told")
+    while not await up.exists():
+        await anyio.sleep(0.02)
+    client.send_signal(signal.SIGINT)
+    while not await told.exists():
+        await anyio.sleep(0.02)
+    assert client.returncode is None
+    client.send_signal(signal.SIGINT)
+    await client.communicate()
+    assert scope_members(sandbox_id) == []
+
+
 async def test_sandboxes_close_in_any_order() -> None:
     """Opened by one task and closed by another, gathered, out of order, by an exception."""
     first = await asyncio.create_task(hopx.local())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -58,3 +61,34 @@ async def test_a_server_that_dies_before_is_told_at_once(way: str) -> None:
         assert caught.value.exit.exit_code == 78
         assert b"bad config" in caught.value.tail
         assert "bad config" in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["output", "port", "http"])
+async def test_a_server_that_dies_while_it_is_waited_for_ends_the_wait(way: str) -> None:
+    """Whoever waits hears of the end when it comes, with the last lines before it."""
+    async with hopx.local() as sandbox:
+        program = "for i in $(seq 40); do echo loading $i; done; read line; "
+        program += "echo 'out of memory' >&2; exit 9"
+        server = await sandbox.commands.start(program, stdin=True)
+        waits: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+            "output": lambda: server.wait_for_output("up on"),
+            "port": lambda: server.wait_for_port(free_port()),
+            "http": lambda: server.wait_for_http("/health", port=free_port()),
+        }
+        waiting = asyncio.create_task(waits[way]())
+        await server.wait_for_output("loading 40")
+        assert not waiting.done()
+        await server.send_stdin("\n")
+        with pytest.raises(hopx.NotReady) as caught:
+            await waiting
+        assert caught.value.exit.exit_code == 9
+        assert caught.value.tail.splitlines()[-2:] == [b"loading 40", b"out of memory"]
+
+
+async def test_a_stranger_on_the_port_is_not_the_server() -> None:
+    """A port that somebody else has opened is not that of the command."""
+    async with hopx.local() as sandbox:
+        with socket.create_server(("127.0.0.1", 0)) as stranger:
+            server = await sandbox.commands.start("exec sleep 0.5")
+            with pytest.raises(hopx.NotReady):
+                await server.wait_for_port(stranger.getsockname()[1])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import resource
 import signal
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import hopx_async as hopx
+from hopx_async.protocol.cursor import parse_cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIB = 1024 * 1024
 #: Numbers that make some four times the log that is kept here.
@@ -86,6 +94,64 @@ async def test_a_command_that_prints_without_end_is_bounded(tmp_path: Path) -> N
         # Of "y\n" each second byte is a y: where a stream goes on is told to the byte.
         before = sum(gaps) + printed - len(data)
         assert data[:2] == (b"y\n" if before % 2 == 0 else b"\ny")
+
+
+@pytest.mark.parametrize(
+    "seconds", [1, pytest.param(10, marks=[pytest.mark.soak, pytest.mark.timeout(300)])]
+)
+async def test_memory_stays_flat_while_yes_prints(
+    tmp_path: Path, seconds: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Agent, keeper, client keep their size, the disk its bound; who comes late misses one part."""
+    state, bound = tmp_path / "state", 64 * MIB
+    async with hopx.local(state_dir=state, retention_bytes=bound) as sandbox:
+        handle = await sandbox.commands.start(["yes", "0123456789abcde"])
+        figures = (await sandbox.statistics())["agent"]
+        pids = [os.getpid(), figures["pid"], figures["keepers"][0]["pid"]]
+        sizes: list[list[int]] = []
+        logs: list[int] = []
+        printed = 0
+        begun = time.monotonic()
+        async with handle.events() as events:
+            async for event in events:
+                printed += len(event.data) if isinstance(event, hopx.Stdout) else 0
+                if printed > (len(sizes) + 1) * bound / 2:
+                    sizes.append([_resident(pid) for pid in pids])
+                    logs.append(_size(state))
+                    if len(sizes) >= 6 and time.monotonic() - begun > seconds:
+                        break
+        # Until everything is there once, it may grow: buffers, the pages of a big pipe.
+        grown = [max(column) - column[1] for column in zip(*sizes[1:], strict=True)]
+        record_property("printed, grown, most of the disk", [printed, grown, max(logs)])
+        assert max(grown) < 16 * MIB
+        assert max(logs) <= bound + 16 * MIB
+        await handle.send_signal("SIGSTOP")
+        end = None
+        while end != (end := (await handle.info()).log_end):
+            await asyncio.sleep(0.1)
+        position, gaps, data = 0, [], b""
+        async with handle.events() as events:
+            async for event in events:
+                if isinstance(event, hopx.Truncated):
+                    gaps.append(event.stdout_bytes)
+                elif isinstance(event, hopx.Stdout):
+                    # Of lines of sixteen bytes each place tells itself.
+                    place = (position + sum(gaps)) % 16
+                    assert event.data.startswith((b"0123456789abcde\n" * 2)[place : place + 16])
+                    position, data = position + len(event.data), event.data
+                if parse_cursor(handle.process_id, event.cursor).offset == end:
+                    break
+            assert len(gaps) == 1
+            await handle.send_signal("SIGCONT")
+            following = await anext(events)
+        assert isinstance(following, hopx.Stdout)
+        place = (position + sum(gaps)) % 16
+        assert data
+        assert following.data.startswith((b"0123456789abcde\n" * 2)[place : place + 16])
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 async def test_the_whole_sandbox_is_bounded(tmp_path: Path) -> None:

@@ -180,3 +180,15 @@ async def test_room_waits_until_the_other_side_reads() -> None:
             while received < 8_000_001:
                 received += len(await asyncio.get_running_loop().sock_recv(owner.other, 1 << 20))
             await waiting
+
+
+async def test_what_is_said_to_nobody_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """Lines sent after the other side has gone, and before that is known, cause no complaint."""
+    async with owning() as owner:
+        owner.other.close()
+        for _ in range(20):
+            owner.channel.send(b"line")
+        await owner.until(1)
+
+        assert len(owner.ends) == 1
+    assert caplog.records == []

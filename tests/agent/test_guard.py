@@ -19,6 +19,7 @@ from hopx_async.errors import (
     HopxError,
     InvalidArgument,
     RemoteProtocolError,
+    StdinClosed,
     SurvivorsLeft,
     Unsupported,
 )
@@ -244,6 +245,7 @@ async def test_a_fault_of_ours_says_nothing_of_the_inside(
         (BadCursor("a", "b", "c"), 400),
         (Unsupported("x"), 400),
         (SurvivorsLeft("x", [(1, "a")]), 409),
+        (StdinClosed("x"), 409),
         (RemoteProtocolError("x"), 500),
     ],
 )

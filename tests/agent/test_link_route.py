@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hopx_async.errors import BadCursor, CommandNotFound
+from hopx_async.errors import AgentFault, BadCursor, CommandNotFound
 from hopx_async.protocol import records, wire
 from hopx_async.protocol.cursor import Position
 from hopx_async.protocol.events import Exited, Lost, Started, Stderr, Stdout, Truncated
@@ -186,3 +187,21 @@ async def test_a_thousand_waits_share_one_socket(tmp_path: Path) -> None:
         await many(server, server.keeper, 1000)
 
         assert len(open_descriptors()) <= before + 2
+
+
+async def test_a_disk_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads or waits gets the disk's error; the connection goes on."""
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        server.keeper.running("one")
+
+        def broken(*_: Any) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "preadv", broken)
+            with pytest.raises(AgentFault, match="the log of one cannot be read"):
+                await client.next(client.subscribe("one"))
+        server.keeper.finish("one")
+        assert isinstance((await client.events("one"))[-1], Exited)

@@ -12,6 +12,7 @@ import pytest
 from hopx_async.agent import logs as module
 from hopx_async.agent.board import Board, Command
 from hopx_async.agent.logs import MAX_OPEN, Logs
+from hopx_async.errors import AgentFault
 from tests.agent.keeper_double import PATIENCE, FakeLog, make_state, public
 from tests.support.leaks import open_descriptors
 
@@ -284,3 +285,36 @@ async def test_closing_while_a_thread_reads_leaves_nothing(
 
     assert shelf.fetched == []
     assert len(open_descriptors()) == before - 1  # the directory's, too
+
+
+def _broken(*_: Any) -> bytes:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_disk_that_fails_at_once_is_told(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read and last raise what the disk says, each time."""
+    log = shelf.add()
+    log.finish()
+    shelf.tell(log)
+    Cold(monkeypatch, errno.EIO)
+    for _ in range(2):
+        with pytest.raises(AgentFault, match=r"log of one cannot be read: .*Input/output"):
+            shelf.logs.read("one", 0, 100)
+        with pytest.raises(AgentFault, match="Input/output"):
+            shelf.logs.last("one")
+
+
+async def test_a_disk_that_fails_in_a_thread_is_told(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch that fails rings as well, and the next read raises, once."""
+    shelf.add()
+    Cold(monkeypatch, errno.EAGAIN)
+    monkeypatch.setattr(os, "pread", _broken)
+    assert shelf.logs.read("one", 0, 100) is None
+    await shelf.rung()
+    assert shelf.fetched == ["one"]
+    with pytest.raises(AgentFault, match="Input/output"):
+        shelf.logs.read("one", 0, 100)
+    assert shelf.logs.read("one", 0, 100) is None
+    await shelf.rung()

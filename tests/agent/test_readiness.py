@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 
@@ -150,6 +151,20 @@ async def test_a_port_that_opens_later_is_waited_for() -> None:
             "ready": False,
             "ended": False,
         }
+
+
+async def test_the_loop_is_not_held_up_by_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are looked through in a thread: an agent serves others meanwhile."""
+    looked: list[bool] = []
+
+    def look(process_id: str, pid: int | None, port: int) -> bool:
+        looked.append(threading.current_thread() is threading.main_thread())
+        return True
+
+    monkeypatch.setattr(readiness, "listens", look)
+    board, command = a_command()
+    assert (await wait_port(board, command, 80, None))["ready"]
+    assert looked == [False]
 
 
 async def test_the_end_of_the_command_answers_at_once() -> None:

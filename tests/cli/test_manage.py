@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hopx_async.cli.app import app
+from hopx_async.cli.output import LineCutter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,6 +118,32 @@ def test_logs_follow(agent: Agent) -> None:
         assert follower.stdout.read() == "three\n"
     assert follower.returncode == 0
     assert agent.cli("logs", "-f", "--last", "1", process_id).stdout == "three\n"
+
+
+def test_the_last_lines_of_a_long_log_are_looked_for_from_its_end(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """logs --last of a running command reads its end; farther back where that is not enough."""
+    gate = agent.workspace / "gate"
+    os.mkfifo(gate)
+    number = agent.start("seq 1000000; printf end; echo > gate; exec sleep 300")
+    gate.read_text()
+    read: list[int] = []
+    feed = LineCutter.feed
+
+    def counted(cutter: LineCutter, data: bytes) -> None:
+        read.append(len(data))
+        feed(cutter, data)
+
+    monkeypatch.setattr(LineCutter, "feed", counted)
+    shown = agent.cli("logs", "--last", "2", number)
+    assert shown.stdout == "1000000\nend\n"
+    # Once while looking, once while writing.
+    assert 0 < sum(read) < 500_000
+    shown = agent.cli("logs", "--last", "400000", number)
+    lines = shown.stdout.splitlines()
+    assert (len(lines), lines[0], lines[-1]) == (400_000, "600002", "end")
+    agent.cli("kill", number, "--grace", "0")
 
 
 def test_ctrl_c_leaves_the_command_alone(agent: Agent) -> None:

@@ -45,12 +45,14 @@ class FakeMachines:
     Attributes:
         running: By sandbox; what a later plane finds.
         broken: Whether starts fail.
+        isolation: What they are said to be surrounded by.
     """
 
     def __init__(self) -> None:
         self.running: dict[str, FakeMachine] = {}
         self.starts: list[str] = []
         self.broken = False
+        self.isolation = "none"
 
     async def start(self, sandbox: Sandbox, place: Path) -> FakeMachine:
         self.starts.append(sandbox.id)

@@ -65,6 +65,7 @@ async def test_templates_by_name_or_number(tmp_path: Path, template: object) -> 
         (b'{"template_name":"base","env_vars":{"A":null}}', 400, "INVALID_REQUEST"),
         (b'{"template_name":"base","env_vars":{"A=B":""}}', 400, "INVALID_REQUEST"),
         (b'{"template_name":"base","internet_access":false}', 400, "INVALID_REQUEST"),
+        (b'{"template_name":"base","internet_access":"no"}', 400, "INVALID_REQUEST"),
         (b'{"template_name":"base","region":7}', 400, "INVALID_REQUEST"),
     ],
 )
@@ -76,6 +77,30 @@ async def test_bad_creates_create_nothing(
         assert await control.refused("POST", "/v1/sandboxes", data=body) == (status, word)
         assert control.machines.starts == []
         assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_sandbox_without_network(tmp_path: Path) -> None:
+    """Where sandboxes are isolated, one is kept from the network if so asked; it says so."""
+    machines = FakeMachines()
+    machines.isolation = "namespace"
+    async with controlled(tmp_path, machines) as control:
+        told = await control.create(internet_access=False)
+        other = await control.create()
+
+        assert (told["internet_access"], told["isolation"]) == (False, "namespace")
+        assert (other["internet_access"], other["isolation"]) == (True, "namespace")
+
+
+async def test_a_fault_of_ours_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What nobody foresaw is answered in both envelopes; its trace goes to stderr alone."""
+    async with controlled(tmp_path) as control:
+        monkeypatch.setattr(control.plane, "page", lambda *_: 1 / 0)
+        refused = await control.refused("GET", "/v1/sandboxes")
+
+    assert refused == (500, "INTERNAL_ERROR")
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 async def test_an_unknown_template_brings_suggestions(tmp_path: Path) -> None:
@@ -191,6 +216,14 @@ async def test_what_is_not_here(tmp_path: Path) -> None:
         assert await control.refused("GET", "/v1/templates/no") == (404, "RESOURCE_NOT_FOUND")
         _, told = await control.ask("GET", "/v1/templates?language=python")
         assert [one["name"] for one in told["data"]] == ["code-interpreter", "python"]
+
+
+async def test_a_method_that_is_not_here_names_those_that_are(tmp_path: Path) -> None:
+    """405 says in its header what a route can be asked by."""
+    async with controlled(tmp_path) as control:
+        async with control.http.patch("/v1/templates/build") as answer:
+            assert answer.status == 405
+            assert {*answer.headers["Allow"].split(",")} >= {"POST"}
 
 
 async def test_the_page_of_routes_has_them_all(tmp_path: Path) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +14,19 @@ import pytest
 from hopx_async.control.server import read_keys
 from hopx_async.errors import InvalidArgument
 from tests.support.agents import scope_members
+from tests.support.namespaces import needs_isolation
+from tests.support.serving import Served
 
 
-class Served:
-    """``hopx-async serve`` as a process."""
+async def up(served: Served) -> aiohttp.ClientSession:
+    """Wait until it serves; return a client that has the key."""
+    url, key = await asyncio.to_thread(served.announced)
+    return aiohttp.ClientSession(url, headers={"X-API-Key": key})
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "hopx_async.cli", "serve", "--announce", "--port", "0"]
-        self.process = subprocess.Popen(
-            [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
 
-    async def up(self) -> aiohttp.ClientSession:
-        """Wait until it serves; return a client that has the key."""
-        assert self.process.stdout is not None
-        line = await asyncio.to_thread(self.process.stdout.readline)
-        facts = json.loads(line)
-        return aiohttp.ClientSession(facts["url"], headers={"X-API-Key": facts["api_key"]})
-
-    async def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Signal it and wait for its end; return status and what it complained of."""
-        self.process.send_signal(number)
-        _, complaint = await asyncio.to_thread(self.process.communicate, timeout=60)
-        return self.process.returncode, complaint
+async def end(served: Served, number: int = signal.SIGTERM) -> tuple[int, str]:
+    """Signal it and wait for its end; return status and what it complained of."""
+    return await asyncio.to_thread(served.end, number)
 
 
 async def ask(http: aiohttp.ClientSession, method: str, path: str, **options: Any) -> Any:
@@ -59,7 +46,7 @@ async def run(told: dict[str, Any], text: str, path: str = "run") -> Any:
 async def test_a_sandbox_from_its_creation_to_sigterm(tmp_path: Path) -> None:
     """Its commands see its variables; SIGTERM ends them, and the temporary directory goes."""
     served = Served()
-    async with await served.up() as http:
+    async with await up(served) as http:
         body = {"template_name": "base", "env_vars": {"GREETING": "hi"}}
         told = await ask(http, "POST", "/v1/sandboxes", json=body)
         assert (await run(told, "echo $GREETING"))["stdout"] == "hi\n"
@@ -67,7 +54,7 @@ async def test_a_sandbox_from_its_creation_to_sigterm(tmp_path: Path) -> None:
         await run(told, "sleep 600 & sleep 600", "background")
         assert scope_members(told["id"])
 
-    assert await served.end() == (0, "")
+    assert await end(served) == (0, "")
     assert scope_members(told["id"]) == []
     assert not Path(place).exists()
 
@@ -77,13 +64,13 @@ async def test_sandboxes_outlive_a_server_that_is_killed(tmp_path: Path) -> None
     """Killed and started again, it has its sandboxes, their commands and their tokens."""
     state = ("--state-dir", str(tmp_path / "state"))
     served = Served(*state)
-    async with await served.up() as http:
+    async with await up(served) as http:
         told = await ask(http, "POST", "/v1/sandboxes", json={"template_name": "base"})
         job = await run(told, "sleep 600; true", "background")
-    await served.end(signal.SIGKILL)
+    await end(served, signal.SIGKILL)
 
     served = Served(*state)
-    async with await served.up() as http:
+    async with await up(served) as http:
         again = await ask(http, "GET", f"/v1/sandboxes/{told['id']}")
         assert (again["status"], again["public_host"]) == ("running", told["public_host"])
         listed = await run(told, f"kill -0 {job['pid']}")
@@ -92,19 +79,78 @@ async def test_sandboxes_outlive_a_server_that_is_killed(tmp_path: Path) -> None
         second = Served(*state)
         _, complaint = await asyncio.to_thread(second.process.communicate, timeout=60)
         assert "held by another server" in complaint
-    assert (await served.end())[0] == 0
+    assert (await end(served))[0] == 0
     assert scope_members(told["id"]) == []
 
     # What SIGTERM ended is started anew, with its files.
     served = Served(*state)
-    async with await served.up() as http:
+    async with await up(served) as http:
         again = await ask(http, "GET", f"/v1/sandboxes/{told['id']}")
         assert again["status"] == "running"
         told["public_host"] = again["public_host"]
         assert (await run(told, "true"))["exit_code"] == 0
         await ask(http, "DELETE", f"/v1/sandboxes/{told['id']}")
         assert (await ask(http, "GET", "/v1/sandboxes"))["data"] == []
-    assert (await served.end())[0] == 0
+    assert (await end(served))[0] == 0
+
+
+@needs_isolation
+@pytest.mark.leaves_orphans
+async def test_sandboxes_in_namespaces(tmp_path: Path) -> None:
+    """They see their workspace alone, have no network if so asked, and outlive a killed server."""
+    arguments = ("--state-dir", str(tmp_path / "state"), "--isolation", "namespace")
+    (tmp_path / "secret").touch()
+    served = Served(*arguments)
+    async with await up(served) as http:
+        body = {"template_name": "base", "internet_access": False}
+        told = await ask(http, "POST", "/v1/sandboxes", json=body)
+        assert (told["isolation"], told["internet_access"]) == ("namespace", False)
+        seen = await run(told, f"pwd; ls -d {tmp_path}/*; tail -n +3 /proc/net/dev")
+        place, device = seen["stdout"].splitlines()
+        assert place == "/workspace"
+        assert device.split(":")[0].strip() == "lo"
+        job = await run(told, "sleep 600; true", "background")
+    await end(served, signal.SIGKILL)
+
+    # It goes on as it was started, whatever a later server is told.
+    served = Served(*arguments[:2])
+    async with await up(served) as http:
+        again = await ask(http, "GET", f"/v1/sandboxes/{told['id']}")
+        assert (again["status"], again["isolation"]) == ("running", "namespace")
+        assert (await run(told, f"kill -0 {job['pid']}"))["exit_code"] == 0
+        refused = await http.post("/v1/sandboxes", json={**body, "region": "x"})
+        assert refused.status == 400
+    status, complaint = await end(served)
+    assert status == 0
+    assert complaint.count("goes on as it was started, with isolation namespace") == 1
+    assert scope_members(told["id"]) == []
+
+    # One without a network is not started anew where it would have one.
+    served = Served(*arguments[:2])
+    async with await up(served) as http:
+        again = await ask(http, "GET", f"/v1/sandboxes/{told['id']}")
+        assert again["status"] == "stopped"
+        started = await http.post(f"/v1/sandboxes/{told['id']}/start")
+        assert (started.status, (await started.json())["code"]) == (500, "INTERNAL_ERROR")
+    assert "does not start" in (await end(served))[1]
+
+
+async def test_isolation_that_cannot_be_had(tmp_path: Path) -> None:
+    """Without bubblewrap ``namespace`` serves nothing and says why; ``auto`` says so and serves."""
+    nowhere = {"PATH": str(tmp_path)}
+    refused = Served("--isolation", "namespace", env=nowhere)
+    out, complaint = await asyncio.to_thread(refused.process.communicate, timeout=60)
+    served = Served("--isolation", "auto", env=nowhere)
+    async with await up(served) as http:
+        told = await ask(http, "POST", "/v1/sandboxes", json={"template_name": "base"})
+    status, warned = await end(served)
+
+    assert refused.process.returncode == 2
+    assert out == ""
+    assert "there is no program bwrap" in complaint
+    assert told["isolation"] == "none"
+    assert status == 0
+    assert warned.startswith("hopx-async: sandboxes run without isolation: there is no program")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +158,7 @@ async def test_sandboxes_outlive_a_server_that_is_killed(tmp_path: Path) -> None
     [
         ("--host", "0.0.0.0"),  # noqa: S104
         ("--max-sandboxes", "0"),
+        ("--isolation", "docker"),
         ("--agent", "theirs"),
         ("--port", "99999"),
         ("--host", "192.0.2.1"),

@@ -25,6 +25,7 @@ _PROGRAM = """
 import json, sys
 from hopx_async.keeper.root import main
 given = json.loads(sys.argv[1])
+exec(given["before"])
 sys.exit(main(given["arguments"], agent_command=given["agent"], silence=given["silence"]))
 """
 
@@ -43,6 +44,7 @@ class RootProcess:
         config: dict[str, Any] | None = None,
         env: dict[str, str] | None = None,
         silence: float = 30.0,
+        before: str = "",
     ) -> None:
         self.lifeline: int | None = None
         theirs = -1
@@ -52,7 +54,9 @@ class RootProcess:
             os.write(self.lifeline, json.dumps(config).encode() + b"\n")
             given += ["--parent-fd", str(theirs)]
         agent = [sys.executable, str(_FAKE_AGENT), mode]
-        program = json.dumps({"arguments": given, "agent": agent, "silence": silence})
+        program = json.dumps(
+            {"arguments": given, "agent": agent, "silence": silence, "before": before}
+        )
         self.process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, program],
             stdout=subprocess.PIPE,

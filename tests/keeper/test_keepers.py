@@ -26,7 +26,12 @@ def _another(root: RootProcess) -> None:
 
 def _replaced(root: RootProcess, number: int, pid: int) -> int:
     """Wait until a keeper has another process than *pid*; return that."""
-    return int(eventually(lambda: root.keepers()[number]["pid"] not in {None, pid}))
+
+    def other() -> int | None:
+        now = root.keepers()[number]["pid"]
+        return None if now == pid else now
+
+    return int(eventually(other))
 
 
 def _ends(state: Path, process_id: str) -> list[dict[str, Any]]:
@@ -125,3 +130,45 @@ def test_new_root_ends_what_all_keepers_of_the_old_one_left(tmp_path: Path) -> N
         with root_process("--state-dir", str(state)):
             assert [_ends(state, name)[0]["reason"] for name in "ab"] == ["lost", "lost"]
             eventually(lambda: not any(map(running, left)))
+
+
+@pytest.mark.leaves_orphans
+def test_keeper_that_keeps_dying_takes_nobody_along(tmp_path: Path) -> None:
+    """After too many deaths a keeper is started again later; the root and others go on."""
+    state = tmp_path / "state"
+    before = "from hopx_async.keeper import keepers; keepers.LONG_PAUSE = 0.5"
+    config = {"most_restarts": 1}
+    with root_process("--state-dir", str(state), config=config, before=before) as root:
+        _another(root)
+        kept = root.start("kept", "exec sleep 60", to=2)
+        pid = root.keepers()[1]["pid"]
+        for name in "abc":
+            left = root.start(name, "exec sleep 60")
+            os.kill(pid, signal.SIGKILL)
+            pid = _replaced(root, 1, pid)
+            assert not running(left)
+        assert "again and again; it is started again in 0.5 s" in root.complaint("again and again")
+        for name in "abc":
+            assert eventually(lambda name=name: _ends(state, name))[0]["reason"] == "lost"  # type: ignore[misc]
+        assert running(kept)
+        assert root.process.poll() is None
+
+
+def test_root_stops_while_a_keeper_is_down(tmp_path: Path) -> None:
+    """A keeper that waits for its long pause holds up no stop."""
+    with root_process("--state-dir", str(tmp_path / "state"), config={"most_restarts": 0}) as root:
+        os.kill(root.keepers()[1]["pid"], signal.SIGKILL)
+        assert "signal 9" in root.complaint("again and again")
+        root.process.terminate()
+        assert root.wait() == 0
+
+
+def test_keeper_that_never_comes_up_is_an_error(tmp_path: Path) -> None:
+    """A root none of whose keepers comes up announces keeper_failed."""
+    before = (
+        "from hopx_async.keeper import keepers; keepers.python_module = lambda _: ['/bin/false']"
+    )
+    with root_process("--state-dir", str(tmp_path / "state"), before=before) as root:
+        assert root.said["error"]["code"] == "keeper_failed"
+        assert "exited with 1" in root.said["error"]["message"]
+        assert root.wait() == 1

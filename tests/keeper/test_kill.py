@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from hopx_async.keeper import proc
 from hopx_async.keeper.kill import Killer
 from hopx_async.keeper.loop import Loop
 from tests.keeper.harness import KeeperProcess, keeper_process, output, running
@@ -49,6 +52,30 @@ def test_grace_lets_a_command_tidy_up(keeper: KeeperProcess, tmp_path: Path) -> 
 
     assert output(tmp_path, "a")[0] == b"up\nterm\n"
     assert (exit_["exit_code"], exit_["reason"]) == (0, "killed")
+
+
+@pytest.mark.parametrize("hidden", ["", "setsid -w "])
+def test_kill_reaches_who_is_stopped(keeper: KeeperProcess, tmp_path: Path, hidden: str) -> None:
+    """A stopped process goes on to hear of TERM, in the leader's group and elsewhere."""
+    text = "trap 'echo told; exit 3' TERM; echo up; kill -STOP $$; echo on; sleep 60; echo never"
+    (tmp_path / "stops").write_text(text)
+    keeper.start("a", f"{hidden}sh stops; exit $?")
+    keeper.wait_for_output("a", b"up")
+    stopped = lambda: [found for found in proc.pids() if _is_stopped(found, "stops")]  # noqa: E731
+    [pid] = eventually(stopped)
+    # An hour of grace: KILL is not what ends it.
+    keeper.ask("kill", id="a", grace=3600.0)
+
+    assert b"told\n" in output(tmp_path, "a")[0]
+    assert not running(pid)
+
+
+def _is_stopped(pid: int, argument: str) -> bool:
+    try:
+        told = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return argument.encode() in told and ") T " in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
 
 
 def test_kill_finds_who_hides(keeper: KeeperProcess, tmp_path: Path) -> None:

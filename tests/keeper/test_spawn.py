@@ -87,6 +87,9 @@ def test_child_finds_what_subprocess_gives(spawner: Spawner, tmp_path: Path) -> 
     env = {**ENV, "COLOUR": "red", "EMPTY": "", "UTF": "grün"}
     arguments = [sys.executable, "-c", _REPORT, "an argument", "", "ü"]
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    # A shell that starts the tests in the background lets them ignore it, and subprocess hands
+    # that on.
+    quitting = signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     other = os.open("/dev/null", os.O_RDONLY)
     try:
         code, said = _ours(spawner, arguments, env, tmp_path)
@@ -95,6 +98,7 @@ def test_child_finds_what_subprocess_gives(spawner: Spawner, tmp_path: Path) -> 
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     ours = json.loads(said)
     theirs = json.loads(_theirs(arguments, env, tmp_path)[1])
+    signal.signal(signal.SIGQUIT, quitting)
 
     assert code == 0
     # The test's own process may have been given descriptors that are to be inherited.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import pytest
 
 from hopx_async.keeper.options import RootError
 from hopx_async.keeper.state import StateDir
+from tests.support.leaks import open_descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,3 +68,42 @@ def test_looser_directory_is_tightened(tmp_path: Path) -> None:
     os.close(StateDir(str(tmp_path)).lock_fd)
 
     assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("call", ["ftruncate", "rename", "makedirs"])
+def test_full_disk_is_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Where lock, token or logs cannot be written, it says so and holds nothing."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "s"
+    path.mkdir()
+    before = open_descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(RootError) as caught:
+            StateDir(str(path))
+    assert "No space left" in str(caught.value)
+    if call != "makedirs":
+        assert caught.value.code == "state_dir_failed"
+    assert open_descriptors() == before
+    os.close(StateDir(str(path)).lock_fd)
+
+
+def test_note_that_cannot_be_left_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tell says what the disk says."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    state = StateDir(str(tmp_path / "s"))
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(RootError, match="No space left") as caught:
+        state.tell("http://x", 1)
+    os.close(state.lock_fd)
+    assert caught.value.code == "state_dir_failed"

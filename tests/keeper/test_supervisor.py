@@ -71,23 +71,6 @@ def _log(tmp_path: Path) -> bytes:
     return (tmp_path / "state" / "logs" / "a.0000000000000000").read_bytes()
 
 
-@pytest.mark.leaves_orphans
-def test_keeper_that_keeps_dying_ends_the_root(tmp_path: Path) -> None:
-    """After the last death that is made good the root ends everything, with status 1."""
-    config = {"most_restarts": 1}
-    with root_process("--state-dir", str(tmp_path / "state"), config=config) as root:
-        first = root.keeper_pid()
-        os.kill(first, signal.SIGKILL)
-        second = eventually(lambda: root.keepers()[1]["pid"] not in {None, first})
-        assert second
-        pid = root.start("a", "sleep 60")
-        os.kill(root.keepers()[1]["pid"], signal.SIGKILL)
-        assert "signal 9" in root.complaint("again and again")
-        assert root.wait() == 1
-        assert not running(pid)
-        assert not running(root.said["agent_pid"])
-
-
 def test_parent_gone_is_the_end(tmp_path: Path) -> None:
     """EOF on the parent's pipe ends commands and root, as if told to stop."""
     config = {"grace": 5.0}

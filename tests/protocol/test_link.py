@@ -277,3 +277,47 @@ def test_disconnecting_forgets_only_its_own_askings() -> None:
 
     assert [type(event) for event in drain(subscription)] == [Started]
     assert [asking.feed for asking in subscription._askings] == [2]
+
+
+def test_what_nobody_wants_any_more_is_not_sent() -> None:
+    """While nothing can be sent, readers that come and go leave nothing in the outbox."""
+    link = Link()
+    link.connected(1)
+    sent = link.subscribe("cmd_1")
+    assert said(link) == [wire.Hello(1), wire.Ask(1, "cmd_1", 0, FIRST_WINDOW)]
+    for _ in range(1000):
+        link.subscribe("cmd_1").close()
+        link.withdraw(1, link.call(1, "info", {"process_id": "cmd_1"}))
+    assert not link.has_data(1)
+    sent.close()
+    assert said(link) == [wire.Leave(1)]
+
+
+def test_the_last_credit_stands_for_all() -> None:
+    """While nothing can be sent, of all credits of an asking the last one waits."""
+    link, subscription = asked()
+    link.receive(1, one(1, 0, HEAD))
+    offset, count = len(HEAD), 0
+    grants: set[int] = set()
+    while len(grants) < 5:
+        output = memoryview(bytes(60_000))
+        data, end = records.place_data(offset, records.STDOUT, 1.0, count, output)
+        link.receive(1, one(1, offset, b"".join(data)))
+        offset, count = end, count + len(output)
+        drain(subscription)
+        grants.add(subscription._askings[0].granted)
+    assert said(link) == [wire.Credit(1, max(grants))]
+
+
+def test_a_link_says_when_too_much_waits() -> None:
+    """Congested is told of a connection with as much to send as a frame holds, and of no other."""
+    link = Link()
+    link.connected(1)
+    for _ in range(5):
+        assert not link.congested(1)
+        link.call(1, "write", {"data": "x" * (wire.MAX_CONTROL_BYTES // 5)})
+    assert link.congested(1)
+    assert not link.congested(2)
+    said(link)
+    assert not link.congested(1)
+    link.withdraw(2, 1)

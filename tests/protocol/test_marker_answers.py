@@ -117,3 +117,15 @@ def test_garbage_is_refused_or_harmless(garbage: str, line: int, field: int) -> 
     except RemoteProtocolError:
         return
     assert all(isinstance(one, tuple | answers.Report) for one in found)
+
+
+def test_a_missing_end_is_told_apart() -> None:
+    """A beginning without its end was cut; what does not even begin is none."""
+    whole = answer("n 4", operation="list")
+    for cut in (whole[:-5], whole[: whole.index("n 4")], "hopx 1 list"):
+        with pytest.raises(answers.CutAnswer):
+            read_answer("list", cut)
+    for none in ("", "hopx 1 lis", answer("n 4")):
+        with pytest.raises(RemoteProtocolError) as caught:
+            read_answer("list", none)
+        assert not isinstance(caught.value, answers.CutAnswer)

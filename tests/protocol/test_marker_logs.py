@@ -15,6 +15,7 @@ from hopx_async.protocol import marker_answers as answers
 from hopx_async.protocol import marker_logs, records, wire
 from hopx_async.protocol.link import Link
 from hopx_async.protocol.marker_logs import MAX_HELD, ROOM, MarkerLogs
+from hopx_async.protocol.markers import MAX_WATCHED
 from hopx_async.protocol.peer import Peer
 from hopx_async.testing.memory_log import MemoryLogs
 
@@ -177,3 +178,22 @@ def test_what_nobody_takes_is_bounded() -> None:
         offset = number * ROOM
         logs.take([answers.Data("a", offset, offset, bytes(ROOM))])
         assert logs.held <= MAX_HELD
+
+
+def test_a_poll_asks_for_less_where_answers_are_cut() -> None:
+    """Half as much each time, of bytes and of commands, down to a little that still moves on."""
+    logs = MarkerLogs()
+    names = [f"c{number:04}" for number in range(2000)]
+    logs.take([report(name, 10**9) for name in names])
+    for name in names:
+        logs.read(name, 0, wire.MAX_DATA_BYTES)
+    sizes, watched = [], []
+    while True:
+        sizes.append(sum(size for _, _, size in logs.fetches()))
+        watched.append(len(logs.watched(names)))
+        if not logs.shrink():
+            break
+    assert sizes == [ROOM >> number for number in range(len(sizes))]
+    assert sizes[-1] == 4096
+    assert watched[0] == MAX_WATCHED
+    assert watched == [MAX_WATCHED >> number for number in range(len(watched))]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hopx_async.errors import InvalidArgument, Unsupported
 from hopx_async.protocol import markers
+from hopx_async.protocol.lifecycle import MAX_TEXT_BYTES
 from hopx_async.protocol.markers import Start, prepare, start_arguments, tick_arguments
 
 KEY = b"key"
@@ -32,7 +33,7 @@ def test_all_of_a_spec_arrives(command: str, env: dict[str, str]) -> None:
     figures = header.split()
     assert figures[0] == "a"
     assert (figures[-3], figures[-2], figures[-1]) == ("1", "1", "2")
-    assert directory == "/w"
+    assert directory == "."
     spec = json.loads(rest[0])
     assert rest[1:] == [command, "x"]
     assert spec["command"] == [command, "x"]
@@ -78,9 +79,21 @@ def test_another_spec_has_another_digest(options: dict[str, Any]) -> None:
 
 
 def test_working_directories_begin_in_the_workspace() -> None:
-    """A relative one is joined, an absolute one stands for itself."""
-    assert start_of(working_dir="a/b").arguments[0] == "/w/a/b"
-    assert start_of(working_dir="/a").arguments[0] == "/a"
+    """What is below it is told from there, wherever it really is; all else stands for itself."""
+    told = {
+        given: start_of(working_dir=given).arguments[0]
+        for given in (None, "a/b", "/w", "/w/", "/w/a", "/wide", "/", "/other/w")
+    }
+    assert told == {
+        None: ".",
+        "a/b": "a/b",
+        "/w": ".",
+        "/w/": ".",
+        "/w/a": "a",
+        "/wide": "/wide",
+        "/": "/",
+        "/other/w": "/other/w",
+    }
 
 
 @pytest.mark.parametrize(
@@ -107,9 +120,17 @@ def test_bad_specs_are_refused() -> None:
         start_of(timeout=-1)
     with pytest.raises(InvalidArgument, match=str(markers.MAX_BATCH_BYTES)):
         start_of(env={f"V{number}": "x" * 100_000 for number in range(11)})
+    with pytest.raises(InvalidArgument, match="env="):
+        start_of(env={"N" * 66_000: "x"})  # the name travels in hex
 
 
 def test_polls_name_what_is_known_and_wanted() -> None:
     """Ends where they are known, a dash where everything is asked."""
     arguments = tick_arguments(100, {"a": 5, "b": None}, [("a", 3, 20)])
     assert arguments == ["100", "a:5,b:-", "a:3:20"]
+
+
+def test_a_poll_of_many_fits_in_an_argument() -> None:
+    """The longest ids with the longest logs, as many as one poll asks about."""
+    watched = {f"{number:064}": 10**18 - 1 for number in range(markers.MAX_WATCHED)}
+    assert len(tick_arguments(10**6, watched)[1]) <= MAX_TEXT_BYTES

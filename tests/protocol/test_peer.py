@@ -289,3 +289,28 @@ def test_an_ask_is_never_used_twice(logs: MemoryLogs) -> None:
 
     with pytest.raises(RemoteProtocolError, match="ask 1 is used twice"):
         say(peer, wire.Ask(1, "one"), wire.Ask(1, "one"))
+
+
+def test_a_log_that_cannot_be_read_is_told(
+    logs: MemoryLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its readers hear why and are let go; those of other logs go on."""
+    peer = greeted(logs)
+    read = logs.read
+
+    def broken(process_id: str, *place: int) -> Any:
+        if process_id == "one":
+            raise errors.AgentFault("the disk is broken")
+        return read(process_id, *place)
+
+    monkeypatch.setattr(logs, "read", broken)
+    say(peer, wire.Ask(1, "one", 0, PLENTY), wire.Ask(2, "two", 0, PLENTY))
+
+    assert [ask for ask, _, _ in hear(peer)] == [2]
+    (told,) = hear(peer)
+    assert told.ask == 1
+    assert "the disk is broken" in told.error["message"]
+    assert peer.askings == 1
+    end(logs, "two")
+    peer.news("two")
+    assert [ask for ask, _, _ in hear(peer)] == [2]

@@ -48,6 +48,8 @@ def test_what_is_told_has_no_values() -> None:
         ({"variables": {"A": "x" * (MAX_BYTES // 8)}}, "variables['A']"),
         ({"variables": {"A": "abcdef"}, "secrets": "A"}, "secrets"),
         ({"variables": {"A": "abcdef"}, "secrets": ["B"]}, "secrets"),
+        ({"variables": {"A": "abcdef"}, "secrets": ""}, "secrets"),
+        ({"variables": {"A": "abcdef"}, "secrets": 0}, "secrets"),
         ({"variables": {"A": "abcdef"}, "secrets": [["A"]]}, "secrets"),
         ({"variables": {"A": None}, "secrets": ["A"]}, "secrets"),
         ({"variables": {"A": "abcde"}, "secrets": ["A"]}, "variables['A']"),

@@ -188,3 +188,20 @@ def test_an_error_that_never_travels_is_told_by_its_sentence() -> None:
         "code": "remote_protocol",
         "message": "a gap",
     }
+
+
+def test_an_outbox_takes_back_what_has_a_key() -> None:
+    """Drop takes a control back unless it is sent; under one key waits the last one."""
+    outbox = wire.Outbox()
+    outbox.add(wire.Leave(1), key=("leave", 1))
+    outbox.add(wire.Leave(2))
+    outbox.add(wire.Leave(3), key=("leave", 1))
+    outbox.add(wire.Leave(4), key=("leave", 4))
+
+    assert outbox.drop(("leave", 4))
+    assert not outbox.drop(("leave", 4))
+    frame = outbox.next_frame()
+    assert frame is not None
+    assert wire.decode_client(frame) == [wire.Leave(2), wire.Leave(3)]
+    assert not outbox.drop(("leave", 1))
+    assert (outbox.size, outbox.next_frame()) == (0, None)

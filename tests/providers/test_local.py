@@ -223,3 +223,18 @@ def test_a_pytest_asyncio_fixture_holds_a_sandbox(pytester: pytest.Pytester) -> 
     pytester.makepyfile(NOTEBOOK)
     result = pytester.runpytest_subprocess("-p", "asyncio", "-p", "no:anyio")
     result.assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *({"state_dir": value} for value in ("", 5, b"state", "a\0b")),
+        *({"workspace": value} for value in ("", 5, "a\0b", "/nowhere")),
+        *({"inherit_env": value} for value in ("PATH", [5], 5)),
+    ],
+    ids=str,
+)
+def test_paths_that_are_none_are_refused(arguments: dict[str, Any]) -> None:
+    """A path is a text without NUL that is not empty, a name is a text; the error names it."""
+    with pytest.raises(InvalidArgument, match=next(iter(arguments))):
+        hopx.local(**arguments)

@@ -51,6 +51,11 @@ class Writers:
         self._events: dict[str, asyncio.Task[list[hopx.Event]]] = {}
         self._codes: dict[str, int] = {}
 
+    @property
+    def names(self) -> list[str]:
+        """The ids of all that were started."""
+        return list(self._codes)
+
     async def start(self, number: int) -> None:
         """Start one more and follow it."""
         name, code = f"w{number}", number % 256

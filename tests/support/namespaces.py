@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ def _closed_parent(place: str) -> str | None:
 
 def can_become_nobody() -> bool:
     """Return whether this process may run another one as an ordinary user."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or shutil.which("bwrap") is None:
         return False
     done = subprocess.run(as_nobody(["true"]), capture_output=True, check=False)
     return done.returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -13,13 +14,14 @@ from hopx_async.client import AgentClient
 from hopx_async.errors import AgentFault, ConnectionLost, RateLimited
 from hopx_async.keeper import proc
 from hopx_async.model import Capabilities
+from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.protocol.rate import RateBudget
 from hopx_async.sandbox import Sandbox
 from hopx_async.transport.marker_calls import facts
 from hopx_async.transport.markers import MarkerTransport
 from hopx_async.transport.shell import Shell, ShellAnswer
 
-__all__ = ["LocalShell", "Marked", "marked_sandbox", "quick"]
+__all__ = ["LocalShell", "Marked", "marked_sandbox", "quick", "reap", "supervisors_of"]
 
 
 class LocalShell(Shell):
@@ -41,7 +43,12 @@ class LocalShell(Shell):
         self._chance = random.Random(seed)  # noqa: S311  # no secret
 
     async def run(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, seconds: float
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        seconds: float,
+        workdir: str | None = None,
     ) -> ShellAnswer:
         """Run it, unless this one goes wrong."""
         self.requests.append([one for one in argv if len(one) < 10_000])
@@ -54,8 +61,8 @@ class LocalShell(Shell):
         if fault == "delayed":
             await asyncio.sleep(0.2)
         if fault == "twice":
-            await asyncio.gather(self._run(argv, env), self._run(argv, env))
-        answer = await self._run(argv, env)
+            await asyncio.gather(self._run(argv, env, workdir), self._run(argv, env, workdir))
+        answer = await self._run(argv, env, workdir)
         if fault == "lost":
             raise ConnectionLost("the answer was lost")
         if fault == "failed after":
@@ -67,10 +74,13 @@ class LocalShell(Shell):
         """Note that it was closed."""
         self.closed = True
 
-    async def _run(self, argv: Sequence[str], env: Mapping[str, str] | None) -> ShellAnswer:
+    async def _run(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, workdir: str | None
+    ) -> ShellAnswer:
         process = await asyncio.create_subprocess_exec(
             *argv,
             env={**os.environ, **(env or {})},
+            cwd=workdir or "/",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -95,33 +105,40 @@ def quick() -> RateBudget:
 class Marked:
     """A sandbox whose commands are kept by markers, and what there is to look at."""
 
-    def __init__(self, root: Path, workspace: Path, shell: LocalShell, budget: RateBudget) -> None:
+    def __init__(
+        self,
+        root: Path,
+        workspace: Path,
+        shell: LocalShell,
+        budget: RateBudget,
+        give_up_after: float = GIVE_UP_AFTER,
+    ) -> None:
         self.root = root
         self.shell = shell
         self.transport = MarkerTransport(
             shell, "sbx_marked", root=str(root), workspace=str(workspace), budget=budget
         )
-        self.client = AgentClient(self.transport, "sbx_marked")
+        self.client = AgentClient(self.transport, "sbx_marked", give_up_after=give_up_after)
         capabilities = Capabilities(agent="stock", version="1", **facts()["capabilities"])
         self.sandbox = Sandbox(self.client, _Nothing(), capabilities)
 
     def supervisors(self) -> list[int]:
         """Return the supervisors that live."""
-        found = []
-        for path in self.root.glob("c/*/sup"):
-            pid, ticks, _ = path.read_text().split()
-            stat = proc.read_stat(int(pid))
-            if stat is not None and not stat.dead and stat.start_ticks == int(ticks):
-                found.append(int(pid))
-        return found
+        return supervisors_of(self.root)
 
 
 @asynccontextmanager
 async def marked_sandbox(
-    directory: Path, shell: LocalShell | None = None, *, budget: RateBudget | None = None
+    directory: Path,
+    shell: LocalShell | None = None,
+    *,
+    budget: RateBudget | None = None,
+    give_up_after: float = GIVE_UP_AFTER,
 ) -> AsyncGenerator[Marked]:
     """Open a sandbox by markers in a directory; in the end nothing of it is left."""
-    marked = Marked(directory / "root", directory, shell or LocalShell(), budget or quick())
+    marked = Marked(
+        directory / "root", directory, shell or LocalShell(), budget or quick(), give_up_after
+    )
     try:
         yield marked
     finally:
@@ -129,18 +146,34 @@ async def marked_sandbox(
         for info in await marked.sandbox.commands.list(status="running"):
             await marked.sandbox.commands.kill(info.process_id, 0.0)
         await marked.sandbox.aclose()
-        while marked.supervisors():
-            await asyncio.sleep(0.01)
-        _reap(marked.root)
+        await reap(marked.root)
 
 
-def _reap(root: Path) -> None:
-    """Wait for supervisors that became children of this process, if any did."""
+def supervisors_of(root: Path) -> list[int]:
+    """Return the supervisors of a directory of markers that live."""
+    found = []
     for path in root.glob("c/*/sup"):
-        try:
-            os.waitpid(int(path.read_text().split()[0]), os.WNOHANG)
-        except ChildProcessError:
-            continue
+        pid, ticks, _ = path.read_text().split()
+        stat = proc.read_stat(int(pid))
+        if stat is not None and not stat.dead and stat.start_ticks == int(ticks):
+            found.append(int(pid))
+    return found
+
+
+async def reap(root: Path) -> None:
+    """Wait for the end of supervisors, and for those that became children of this process."""
+    while supervisors_of(root):
+        await asyncio.sleep(0.01)
+    while mine := [pid for pid in proc.children(os.getpid()) if _is_supervisor(pid)]:
+        for pid in mine:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        await asyncio.sleep(0.01)
+
+
+def _is_supervisor(pid: int) -> bool:
+    stat = proc.read_stat(pid)
+    return stat is not None and stat.name == "hopx supervisor"
 
 
 class _Nothing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ from hopx_async.testing import (
     contract_environment,
     contract_files,
     contract_input,
+    contract_needs,
     memory,
     run,
 )
@@ -46,10 +48,16 @@ def test_checks_are_all_listed() -> None:
     """CHECKS holds every check of the modules, in their order."""
     found = [
         value
-        for module in (contract, contract_input, contract_environment, contract_files)
+        for module in (
+            contract,
+            contract_input,
+            contract_environment,
+            contract_files,
+            contract_needs,
+        )
         for value in vars(module).values()
         if getattr(value, "__module__", "") == module.__name__
-        and callable(value)
+        and inspect.iscoroutinefunction(value)
         and not value.__name__.startswith("_")
     ]
 

@@ -9,7 +9,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from hopx_async.testing import run, virtual_time
+from hopx_async.errors import Unsupported
+from hopx_async.testing import run, virtual_time, without_waiting
 
 
 def test_time_jumps_to_the_next_timer() -> None:
@@ -74,3 +75,48 @@ def test_standing_still_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(asyncio.CancelledError):
             loop.run_until_complete(task)
         loop.close()
+
+
+async def test_a_loop_of_somebody_else_is_put_on_virtual_time() -> None:
+    """Within the block an hour takes a moment, threads are waited for; behind it time passes."""
+    loop = asyncio.get_running_loop()
+    real, began = loop.time, loop.time()
+    for number in range(1, 4):
+        with without_waiting():
+            await anyio.sleep(3600)
+            assert loop.time() - began == pytest.approx(3600 * number, abs=60)
+            assert await anyio.to_thread.run_sync(sum, range(100_000)) == sum(range(100_000))
+        # It never goes back, and is at the pace of the real one again.
+        assert loop.time() - real() == pytest.approx(3600 * number, abs=60)
+        assert "select" not in vars(loop._selector)  # type: ignore[attr-defined]
+    assert isinstance(loop.time, virtual_time._Shifted)
+    assert loop.time.real == real  # its layers do not pile up
+
+
+async def test_blocks_of_virtual_time_nest() -> None:
+    """Inside another block, or on a loop that is virtual anyway, a block changes nothing."""
+    loop = asyncio.get_running_loop()
+    with without_waiting():
+        with without_waiting():
+            await anyio.sleep(3600)
+        began = loop.time()
+        await anyio.sleep(3600)
+        assert loop.time() - began == pytest.approx(3600)
+
+    async def main() -> float:
+        with without_waiting():
+            await anyio.sleep(3600)
+        return asyncio.get_running_loop().time()
+
+    assert await anyio.to_thread.run_sync(lambda: run(main())) == pytest.approx(3600)
+
+
+def test_a_strange_loop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop whose selector cannot be reached is named."""
+
+    class Strange:
+        """As uvloop's: nothing of asyncio's own."""
+
+    monkeypatch.setattr(asyncio, "get_running_loop", Strange)
+    with pytest.raises(Unsupported, match="Strange"), without_waiting():
+        pass

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from hopx_async.errors import ConnectionLost, RequestTimeout
+from hopx_async.protocol.rate import RateBudget
 from hopx_async.transport.access import Access, translated
 
 
@@ -45,3 +46,16 @@ async def test_time_over_is_a_timeout_and_can_be_moved() -> None:
         with translated("there", "it", 100.0) as scope:
             scope.deadline = anyio.current_time()
             await anyio.sleep_forever()
+
+
+async def test_everybody_who_sends_keeps_to_one_budget() -> None:
+    """A refusal of one makes all wait; where nobody counts, nobody waits."""
+    way = Bare()
+    way.refused(1000.0)
+    await way.admit()
+    way.budget = RateBudget(per_second=1000, burst=1)
+    await way.admit()
+    way.refused(1000.0)
+    with anyio.move_on_after(0.05) as scope:
+        await way.admit()
+    assert scope.cancelled_caught

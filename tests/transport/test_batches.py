@@ -133,3 +133,34 @@ def test_nothing_hangs_when_it_is_closed() -> None:
             await batches.ask("late", 0, 1)
 
     run(main())
+
+
+def test_what_must_not_overtake_waits() -> None:
+    """settled returns once what was asked before is through, also of an asker who has gone."""
+
+    async def main() -> None:
+        far = Far()
+        far.gate = anyio.Event()
+        batches = Batches(far.send)
+        await batches.settled("a")  # nothing was asked
+        asking = asyncio.create_task(batches.ask("a", 0, 1))
+        while not far.batches:
+            await asyncio.sleep(0)
+        asking.cancel()
+        settled = asyncio.create_task(batches.settled("a"))
+        await batches.settled("b")
+        with anyio.move_on_after(1) as scope:
+            await batches.settled("a")
+        assert scope.cancelled_caught, "it can be cancelled"
+        assert not settled.done()
+        far.gate.set()
+        await settled
+        far.error = ConnectionLost("gone")
+        failing = asyncio.create_task(batches.ask("a", 0, 1))
+        await asyncio.sleep(0)
+        await batches.settled("a")
+        with pytest.raises(ConnectionLost):
+            await failing
+        await batches.aclose()
+
+    run(main())

@@ -106,6 +106,7 @@ def test_a_refusal_up_to_the_end_is_the_same() -> None:
         b"\xf2\x01x",
         Frame(Opcode.CONT, b"of what?").serialize(mask=False),
     ],
+    ids=["too large", "masked", "reserved bits", "a rest of nothing"],
 )
 def test_what_breaks_the_protocol_breaks_it_all_the_same(data: bytes) -> None:
     """An error is the same one, and nothing comes behind it."""

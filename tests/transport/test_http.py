@@ -24,7 +24,8 @@ from hopx_async.errors import (
 )
 from hopx_async.protocol import poll, wire
 from hopx_async.transport import http
-from hopx_async.transport.http import HttpTransport, check_url
+from hopx_async.transport.access import TokenAccess, check_url
+from hopx_async.transport.http import HttpTransport
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,7 +40,7 @@ async def served(handler: Handler) -> AsyncGenerator[HttpTransport]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    transport = HttpTransport(f"http://{host}:{port}", "token")
+    transport = HttpTransport(TokenAccess(f"http://{host}:{port}", "token"))
     try:
         yield transport
     finally:
@@ -126,7 +127,7 @@ async def test_request_tells_a_far_side_that_is_none(status: int, body: str) -> 
 
 async def test_request_to_nobody_is_a_connect_error(free_tcp_port: int) -> None:
     """A port on which nobody listens is ConnectError: nothing was sent."""
-    transport = HttpTransport(f"http://127.0.0.1:{free_tcp_port}", "token")
+    transport = HttpTransport(TokenAccess(f"http://127.0.0.1:{free_tcp_port}", "token"))
     try:
         with pytest.raises(ConnectError):
             await transport.request("statistics", {})
@@ -233,7 +234,7 @@ async def test_a_post_that_hangs_too_long_is_a_timeout(monkeypatch: pytest.Monke
 
 async def test_request_refuses_what_is_too_large() -> None:
     """A call beyond the bound is refused before anything is sent."""
-    transport = HttpTransport("http://127.0.0.1:1", "token")
+    transport = HttpTransport(TokenAccess("http://127.0.0.1:1", "token"))
 
     with pytest.raises(InvalidArgument, match=str(wire.MAX_CALL_BYTES)):
         await transport.request("start", {"process_id": "a", "x": "y" * wire.MAX_CALL_BYTES})

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from hopx_async import errors
+from hopx_async.protocol.rate import RateBudget
 from hopx_async.transport import http_files
 from hopx_async.transport.http_files import HttpFiles
 from tests.protocol.test_file_answers import CATCH_ALL
@@ -266,3 +267,19 @@ async def test_silence_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         for call in (files.exists, lambda path: whole(files, path)):
             with pytest.raises(errors.RequestTimeout):
                 await call("/a")
+
+
+async def test_a_refusal_quiets_the_whole_way() -> None:
+    """Whoever else sends there waits as well, as long as the longest hint says."""
+
+    async def handler(_: web.Request) -> web.Response:
+        body = {"error": "slow", "retry_after": 9}
+        headers = {"Retry-After": "3", "X-Request-ID": "req_7"}
+        return web.json_response(body, status=429, headers=headers)
+
+    async with served(handler) as (files, access):
+        access.budget = RateBudget()
+        with pytest.raises(errors.RateLimited) as caught:
+            await files.exists("/a")
+        assert (caught.value.retry_after, caught.value.request_id) == (9.0, "req_7")
+        assert access.budget.take(anyio.current_time()) > 8

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
 import hopx_async as hopx
-from hopx_async.errors import CommandNotFound, InvalidArgument, Unsupported
-from tests.support.shells import marked_sandbox
+from hopx_async.errors import CommandNotFound, InvalidArgument, RemoteProtocolError, Unsupported
+from hopx_async.protocol import records
+from hopx_async.transport import marker_calls
+from hopx_async.transport.marker_host import program
+from hopx_async.transport.shell import ShellAnswer
+from tests.support.shells import LocalShell, marked_sandbox
 
 
 async def test_another_spec_is_a_conflict(tmp_path: Path) -> None:
@@ -77,3 +87,79 @@ async def test_unknown_commands_and_calls_are_told(tmp_path: Path) -> None:
         statistics = await marked.sandbox.statistics()
         assert statistics["agent"]["requests"] == len(marked.shell.requests)
         assert marked.sandbox.capabilities.agent == "stock"
+
+
+async def test_nothing_of_strangers_is_run(tmp_path: Path) -> None:
+    """A directory, or a program in it, that others can write is refused, and a link as well."""
+    async with marked_sandbox(tmp_path) as marked:
+        await marked.sandbox.commands.run("true")
+        [program] = marked.root.glob("*.pl")
+        program.write_text("print qq(theirs\\n); exit 0;")
+        program.chmod(0o666)
+        host = marked.transport._host
+        host._patience = 0.0
+        with pytest.raises(RemoteProtocolError, match=r"\.pl is not ours"):
+            await host.ask("list", ("-", "1"))
+        program.unlink()
+        marked.root.chmod(0o777)
+        with pytest.raises(RemoteProtocolError, match="root is not ours"):
+            await host.ask("list", ("-", "1"))
+        marked.root.chmod(0o700)
+        marked.root.rename(tmp_path / "moved")
+        marked.root.symlink_to(tmp_path / "moved")
+        with pytest.raises(RemoteProtocolError, match="root is not ours"):
+            await host.ask("list", ("-", "1"))
+        marked.root.unlink()
+        (tmp_path / "moved").rename(marked.root)
+        await marked.client.call("list")
+
+
+async def test_what_has_ended_long_ago_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest first, too many of them or too old, and also by a client that lives long."""
+    monkeypatch.setattr(records, "KEEP_COMMANDS", 3)
+    monkeypatch.setattr(marker_calls, "TIDY_AFTER", 2)
+    async with marked_sandbox(tmp_path) as marked:
+        commands = marked.sandbox.commands
+        for number in range(6):
+            await commands.run("true", process_id=f"c{number}")
+            os.utime(
+                marked.root / "c" / f"c{number}" / "exit", (number, time.time() - 100 + number)
+            )
+        await marked.client.call("hello")
+        await marked.transport._host.tidy()
+        assert [info.process_id for info in await commands.list()] == ["c3", "c4", "c5"]
+        monkeypatch.setattr(records, "KEEP_SECONDS", 96.5)
+        for number in range(6, 9):
+            await commands.run("true", process_id=f"c{number}")
+        left = [info.process_id for info in await commands.list()]
+        assert left[-1] == "c8"
+        assert "c3" not in left
+
+
+async def test_an_answer_that_is_cut_is_asked_for_in_parts(tmp_path: Path) -> None:
+    """Starts, lists, questions and output arrive where the far side keeps only so much."""
+
+    class Short(LocalShell):
+        async def run(self, *args: Any, **more: Any) -> ShellAnswer:
+            answer = await super().run(*args, **more)
+            return attrs.evolve(answer, stdout=answer.stdout[:20_000])
+
+    async with marked_sandbox(tmp_path, Short()) as marked:
+        commands = marked.sandbox.commands
+        script = f"head -c 50000 /dev/zero; exit 3 # {'x' * 1000}"
+        names = [f"c{number:02}" for number in range(12)]
+        handles = await asyncio.gather(*(commands.start(script, process_id=n) for n in names))
+        results = await asyncio.gather(*(handle.result() for handle in handles))
+        assert all(result.stdout_bytes == bytes(50_000) for result in results)
+        assert {result.exit_code for result in results} == {3}
+        assert [info.process_id for info in await commands.list()] == names
+
+
+def test_the_program_compiles() -> None:
+    """Perl finds no fault in it, not even a doubtful place."""
+    done = subprocess.run(
+        ["perl", "-c", "-"], input=program(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "- syntax OK\n")

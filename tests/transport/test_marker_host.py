@@ -15,10 +15,10 @@ from hopx_async.errors import (
     RemoteProtocolError,
     Unsupported,
 )
-from hopx_async.protocol.marker_answers import Total
-from hopx_async.protocol.rate import RateBudget
+from hopx_async.protocol.marker_answers import CutAnswer, Total
+from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER, RateBudget
 from hopx_async.testing import run
-from hopx_async.transport.marker_host import PATIENCE, MarkerHost, program
+from hopx_async.transport.marker_host import MAX_QUIET, PATIENCE, MarkerHost, program
 from hopx_async.transport.shell import Shell, ShellAnswer
 
 FINE = ShellAnswer("hopx 1 list\nn 0\nend\n", "", 0)
@@ -37,7 +37,12 @@ class Scripted(Shell):
         self.closed = False
 
     async def run(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, seconds: float
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        seconds: float,
+        workdir: str | None = None,
     ) -> ShellAnswer:
         """Give the next answer."""
         self.asked.append(list(argv))
@@ -80,7 +85,7 @@ def test_the_program_travels_once() -> None:
         ConnectionLost("lost"),
         AgentFault("it failed", status=502),
         ShellAnswer("{}", "", 0),
-        ShellAnswer(FINE.stdout[:-4], "cut", 0),
+        ShellAnswer(FINE.stdout[:-4], "cut", 1),
     ],
     ids=repr,
 )
@@ -96,12 +101,55 @@ def test_a_lost_answer_is_asked_for_again(fault: ShellAnswer | Exception) -> Non
 
 
 def test_a_refusal_is_waited_out() -> None:
-    """The far side says for how long it wants to hear nothing; nothing is sent before."""
+    """The far side says for how long it wants to hear nothing; nothing is sent before.
+
+    However long that takes, it is not taken for silence, up to a bound.
+    """
 
     async def main() -> None:
-        host, shell = host_of(RateLimited("slow down", retry_after=7.0), FINE)
+        refusals = [RateLimited("slow down", retry_after=after) for after in (7.0, 50.0, None)]
+        host, shell = host_of(*refusals, FINE)
         await host.ask("list")
-        assert shell.times[1] - shell.times[0] >= 7.0
+        first, second, third, last = shell.times
+        assert second - first >= 7.0
+        assert third - second >= 50.0
+        assert last - third >= DEFAULT_RETRY_AFTER
+        host, shell = host_of(RateLimited("go away", retry_after=MAX_QUIET + 1))
+        with pytest.raises(RateLimited):
+            await host.ask("list")
+        assert len(shell.asked) == 1
+
+    run(main())
+
+
+def test_an_answer_that_was_cut_there_is_told_at_once() -> None:
+    """The program has done its work: the same question would be cut at the same place."""
+
+    async def main() -> None:
+        host, shell = host_of(ShellAnswer(FINE.stdout[:-4], "", 0))
+        with pytest.raises(CutAnswer):
+            await host.ask("list")
+        assert len(shell.asked) == 1
+
+    run(main())
+
+
+def test_a_far_side_that_was_given_up_is_asked_anew() -> None:
+    """ready is at once where somebody answers, and waits again for one that has gone."""
+
+    async def main() -> None:
+        hello = ShellAnswer("hopx 1 hello\nh mk1 eA== eA== 0\nend\n", "", 0)
+        host, shell = host_of(hello, ConnectionLost("gone"))
+        for _ in range(3):
+            await host.ready()
+        assert len(shell.asked) == 1
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                await host.ask("list")
+        with pytest.raises(ConnectionLost):
+            await host.ready()
+        shell.told[:] = [hello]
+        await host.ready()
 
     run(main())
 

@@ -19,6 +19,7 @@ from hopx_async.protocol.marker_logs import ROOM
 from hopx_async.testing import contract
 from hopx_async.testing.contract import CHECKS, Check
 from hopx_async.transport.markers import MarkerTransport
+from hopx_async.transport.shell import ShellAnswer
 from tests.support.shells import LocalShell, Marked, marked_sandbox, quick
 
 PLAIN = [check for check in CHECKS if check.__module__ == contract.__name__]
@@ -236,3 +237,27 @@ async def test_a_far_side_that_is_gone_is_given_up(
     with pytest.raises(hopx.AgentUnreachable):
         await client.call("hello")
     await client.aclose()
+
+
+async def test_whoever_waits_for_one_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes away while somebody waits: the policy gives up, and the next call tries anew."""
+    monkeypatch.setattr("hopx_async.transport.marker_host.PATIENCE", 0.05)
+
+    class Going(LocalShell):
+        gone = False
+
+        async def run(self, *args: Any, **more: Any) -> ShellAnswer:
+            if self.gone:
+                raise ConnectionLost("nobody is there")
+            return await super().run(*args, **more)
+
+    shell = Going()
+    async with marked_sandbox(tmp_path, shell, give_up_after=0.3) as marked:
+        handle = await marked.sandbox.commands.start("sleep 4011")
+        shell.gone = True
+        with pytest.raises(hopx.AgentUnreachable):
+            await handle.wait()
+        shell.gone = False
+        assert (await handle.kill(grace=0)).reason == "killed"

@@ -17,6 +17,7 @@ from hopx_async.errors import (
     ConnectionLost,
     RemoteProtocolError,
 )
+from hopx_async.protocol import wire
 from hopx_async.protocol.events import Exited, Started, Stdout
 from hopx_async.testing import VirtualTimeLoop
 from hopx_async.testing.memory import MemoryTransport
@@ -191,6 +192,26 @@ async def test_the_death_of_the_pump_is_seen() -> None:
     await agent.aclose()
 
 
+async def test_a_pump_that_the_loop_ends_lets_nobody_wait() -> None:
+    """Cancelled by the event loop's end, it fails who waits; calls still go by request."""
+    agent = agent_of()
+    pump = Pump(MemoryTransport(agent))
+    pump.start()
+    await pump.call("start", {"process_id": "a", "command": SLEEP})
+    subscription = pump.subscribe("a", output=False)
+    task = pump._task
+    assert task is not None
+    task.cancel()
+    await pump.news(subscription)
+    assert isinstance(subscription.error, ClosedError)
+    await asyncio.wait([task])
+    with pytest.raises(ClosedError, match="event loop"):
+        pump.subscribe("a")
+    assert len((await pump.call("list", {}))["infos"]) == 1
+    await pump.aclose()
+    await agent.aclose()
+
+
 @pytest.mark.parametrize("moment", range(12))
 async def test_closing_at_any_moment_leaves_nothing(moment: int) -> None:
     """aclose may come at any turn of connecting and serving; no task is left."""
@@ -205,6 +226,68 @@ async def test_closing_at_any_moment_leaves_nothing(moment: int) -> None:
     await agent.aclose()
 
     assert asyncio.all_tasks() == before
+
+
+class Blocked(MemoryTransport):
+    """Connections over which nothing can be sent until they are opened."""
+
+    async def connect(self) -> Channel:
+        """Return one of them."""
+        channel = await super().connect()
+        send, self.opened = channel.send, anyio.Event()
+
+        async def wait_and_send(frame: str) -> None:
+            await self.opened.wait()
+            await send(frame)
+
+        channel.send = wait_and_send  # type: ignore[method-assign]
+        return channel
+
+
+async def test_what_waits_for_a_blocked_connection_is_bounded() -> None:
+    """While nothing can be sent, calls wait their turn, and those given up leave nothing."""
+    agent = agent_of()
+    transport = Blocked(agent)
+    pump = Pump(transport)
+    pump.start()
+    while not pump.connected:
+        await anyio.lowlevel.checkpoint()
+    await anyio.wait_all_tasks_blocked()
+    outbox = pump._link._outbox[1]
+    large = {"name": "x" * 1_000_000}
+    for _ in range(3):
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(pump.call, "list", large)
+            for _ in range(1000):
+                pump.close(pump.subscribe("a"))
+            await anyio.wait_all_tasks_blocked()
+            assert 4_000_000 < outbox.size <= wire.MAX_CONTROL_BYTES + wire.MAX_CALL_BYTES
+            group.cancel_scope.cancel()
+        assert outbox.size < 100
+    async with anyio.create_task_group() as group:
+        for _ in range(10):
+            group.start_soon(pump.call, "list", large)
+        await anyio.wait_all_tasks_blocked()
+        transport.opened.set()
+    assert not outbox
+    await pump.aclose()
+    await agent.aclose()
+
+
+async def test_closing_ends_calls_that_wait_for_room() -> None:
+    """aclose fails the calls that wait until something could be sent."""
+    agent = agent_of()
+    pump = Pump(Blocked(agent))
+    pump.start()
+    while not pump.connected:
+        await anyio.lowlevel.checkpoint()
+    calls = [asyncio.create_task(pump.call("list", {"name": "x" * 1_000_000})) for _ in range(10)]
+    await anyio.wait_all_tasks_blocked()
+    await pump.aclose()
+    await asyncio.wait(calls)
+    assert {type(call.exception()) for call in calls} == {ClosedError}
+    await agent.aclose()
 
 
 @pytest.mark.parametrize("moment", range(8))

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, assert_type
 
 import hopx_async as hopx
-from hopx_async.testing import FaultProxy, ScriptedCommand, memory
+from hopx_async.pooling import PoolLease
 
 __all__ = [
     "doors",
-    "errors",
     "events",
     "files",
     "handles",
-    "kit",
     "many",
     "pools",
     "readiness",
     "scopes",
-    "script",
     "starting",
     "texts",
-    "values",
 ]
 
 
@@ -35,6 +32,13 @@ async def doors() -> None:
     assert_type(await hopx.local(state_dir="state", detached=True, grace=1), hopx.Sandbox)
     assert_type(await hopx.local(isolation="auto", internet_access=False), hopx.Sandbox)
     assert_type(await hopx.remote("http://127.0.0.1:1", token="t"), hopx.Sandbox)
+    assert_type(hopx.__version__, str)
+    door = hopx.local()
+    assert_type(door, hopx.Opening[hopx.Sandbox])
+    assert_type(await door, hopx.Sandbox)
+    assert_type(door.send(None), Any)
+    assert_type(door.throw(OSError), Any)
+    assert_type(door.close(), None)
     async with hopx.local() as sandbox:
         assert_type(sandbox, hopx.Sandbox)
         assert_type(sandbox.commands, hopx.Commands)
@@ -48,7 +52,11 @@ async def doors() -> None:
         assert_type(await sandbox.statistics(), dict[str, Any])
         assert_type(await sandbox.list_processes(), list[hopx.CommandInfo])
         assert_type(await sandbox.kill_process("cmd", grace=1), hopx.Exit)
-        await sandbox.aclose(grace=0)
+        assert_type(sandbox.files, hopx.Files)
+        assert_type(await sandbox.kill(), None)
+        assert_type(await sandbox.aclose(grace=0), None)
+        async with sandbox as same:
+            assert_type(same, hopx.Sandbox)
     # As the class is covariant, a task's result is known as well.
     assert_type(await asyncio.gather(hopx.local(), hopx.local()), tuple[hopx.Sandbox, hopx.Sandbox])
     assert_type(await asyncio.create_task(hopx.local()), hopx.Sandbox)
@@ -58,6 +66,7 @@ async def files(sandbox: hopx.Sandbox) -> None:
     """Paths are texts or pure paths, what is read is bytes, what is watched is events."""
     files = sandbox.files
     assert_type(files, hopx.Files)
+    assert_type(files.watch(), hopx.FileWatch)
     assert_type(await files.read("a", max_bytes=1), bytes)
     assert_type(await files.read_text(PurePosixPath("a"), "latin-1", errors="replace"), str)
     assert_type(await files.write("a", "text"), None)
@@ -70,9 +79,12 @@ async def files(sandbox: hopx.Sandbox) -> None:
     assert_type(await files.download("there", "here"), int)
     for info in await files.list("d"):
         assert_type((info.name, info.size, info.modified_at), tuple[str, int, float | None])
-        assert_type(info.is_directory, bool)
     async with files.watch("d") as watch:
         assert_type(watch, hopx.FileWatch)
+        async with watch as same:
+            assert_type(same, hopx.FileWatch)
+        assert_type(await anext(watch), hopx.FileEvent)
+        assert_type(await watch.aclose(), None)
         async for event in watch:
             assert_type(event, hopx.FileEvent)
             assert_type((event.path, event.at), tuple[str, float])
@@ -113,12 +125,11 @@ async def starting(commands: hopx.Commands) -> None:
 
 async def handles(handle: hopx.CommandHandle) -> None:
     """Everything that a handle gives has its type."""
-    assert_type(handle.process_id, str)
+    assert_type((handle.process_id, handle.name), tuple[str, str | None])
     assert_type(handle.pid, int | None)
     assert_type(handle.command, str | tuple[str, ...])
     assert_type(handle.ref, hopx.CommandRef)
     assert_type(handle.events(after="L1"), hopx.EventStream)
-    assert_type(handle.events().cursor, str)
     assert_type(handle.events(after=hopx.END), hopx.EventStream)
     assert_type(handle.lines(after=hopx.END, stream="stdout", strip_ansi=True), hopx.LineStream)
     assert_type(handle.lines(last=10).cursor, str)
@@ -133,9 +144,12 @@ async def handles(handle: hopx.CommandHandle) -> None:
     assert_type(await handle.kill(grace=0), hopx.Exit)
     assert_type(await handle.terminate(), bool)
     assert_type(await handle.send_signal("INT"), bool)
-    await handle.send_stdin("text")
-    await handle.send_stdin(b"bytes")
-    await handle.close_stdin()
+    assert_type(await handle.send_stdin("text"), None)
+    assert_type(await handle.send_stdin(b"bytes"), None)
+    assert_type(await handle.close_stdin(), None)
+    assert_type(await handle.aclose(), None)
+    async with handle as same:
+        assert_type(same, hopx.CommandHandle)
     assert_type(await handle.resize(24, 80), bool)
 
 
@@ -143,8 +157,8 @@ async def events(handle: hopx.CommandHandle) -> None:
     """Events are a union that isinstance and match narrow, with ``case _`` for later kinds."""
     async for event in handle.events():
         assert_type(event, hopx.Event)
-        assert_type(event.cursor, str)
-        assert_type(event.at, float)
+        assert_type((event.process_id, event.cursor), tuple[str, str])
+        assert_type((event.at, event.type), tuple[float, str])
         assert_type(event.to_dict(), dict[str, Any])
         if isinstance(event, (hopx.Stdout, hopx.Stderr)):
             assert_type(event.data, bytes)
@@ -153,14 +167,20 @@ async def events(handle: hopx.CommandHandle) -> None:
                 assert_type(pid, int)
             case hopx.Exited(exit=fate) | hopx.Lost(exit=fate):
                 assert_type(fate, hopx.Exit)
-            case hopx.Truncated(stdout_bytes=lost):
-                assert_type(lost, int)
-            case hopx.Usage(cpu_seconds=seconds, rss_bytes=resident, read_bytes=read):
-                assert_type((seconds, resident, read), tuple[float, int, int | None])
+            case hopx.Truncated(stdout_bytes=lost, stderr_bytes=more):
+                assert_type((lost, more), tuple[int, int])
+            case hopx.Usage(cpu_seconds=seconds, rss_bytes=resident):
+                assert_type((seconds, resident), tuple[float, int])
+                assert_type((event.read_bytes, event.write_bytes), tuple[int | None, int | None])
             case _:
                 pass
     async with handle.events() as stream:
+        assert_type(stream, hopx.EventStream)
         assert_type(await anext(stream), hopx.Event)
+        async with stream as same:
+            assert_type(same, hopx.EventStream)
+        assert_type(stream.cursor, str)
+        assert_type(await stream.aclose(), None)
 
 
 async def texts(handle: hopx.CommandHandle) -> None:
@@ -171,9 +191,24 @@ async def texts(handle: hopx.CommandHandle) -> None:
         assert_type(line.stream, Literal["stdout", "stderr"])
         assert_type((line.lost_before, line.partial), tuple[int, bool])
         line.text = ""  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    async with handle.lines() as lines:
+        assert_type(lines, hopx.LineStream)
+        async with lines as same:
+            assert_type(same, hopx.LineStream)
+        assert_type(await anext(lines), hopx.Line)
+        assert_type(lines.cursor, str)
+        assert_type(await lines.aclose(), None)
     async with handle.text() as pieces:
+        assert_type(pieces, hopx.TextStream)
+        async with pieces as as_well:
+            assert_type(as_well, hopx.TextStream)
+        piece = await anext(pieces)
         assert_type(await anext(pieces), hopx.Text)
-        assert_type((await anext(pieces)).cursor, str)
+        assert_type(piece, hopx.Text)
+        assert_type((piece.text, piece.cursor, piece.at), tuple[str, str, float])
+        assert_type(piece.stream, Literal["stdout", "stderr"])
+        assert_type(pieces.cursor, str)
+        assert_type(await pieces.aclose(), None)
 
 
 async def many(handles: list[hopx.CommandHandle]) -> None:
@@ -182,15 +217,30 @@ async def many(handles: list[hopx.CommandHandle]) -> None:
     assert_type(hopx.as_completed(iter(handles)), hopx.AsCompleted)
     async for handle in hopx.as_completed(handles):
         assert_type(handle, hopx.CommandHandle)
+    ended = hopx.as_completed(handles)
+    assert_type(ended, hopx.AsCompleted)
+    async with ended as same:
+        assert_type(same, hopx.AsCompleted)
+    assert_type(await anext(ended), hopx.CommandHandle)
+    assert_type(await ended.aclose(), None)
     async with hopx.merge(handles) as merged:
         assert_type(merged, hopx.MergedStream)
         assert_type(await anext(merged), hopx.Event)
+        async with merged as again:
+            assert_type(again, hopx.MergedStream)
+        assert_type(await merged.aclose(), None)
 
 
 async def scopes(commands: hopx.Commands) -> None:
     """Groups give handles, and maps know the type of their items."""
-    async with commands.group(limit=None, on_error="continue", grace=0) as group:
+    scope = commands.group(limit=None, on_error="continue", grace=0)
+    assert_type(scope, hopx.Group)
+    assert_type(commands.group(), hopx.Group)
+    assert_type(commands.map(str, range(3)), hopx.MapStream[int])
+    async with scope as group:
         assert_type(group, hopx.Group)
+        assert_type(group.completed(), hopx.GroupCompleted)
+        assert_type(await anext(group.completed()), hopx.CommandHandle)
         assert_type(group.start_soon("true", env={"A": None}, timeout=1), hopx.CommandHandle)
         assert_type(group.start_soon(hopx.CommandSpec.make("true")), hopx.CommandHandle)
         group.start_soon("true", wait=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -200,6 +250,9 @@ async def scopes(commands: hopx.Commands) -> None:
     async with commands.map(lambda number: ["echo", str(number)], range(3)) as results:
         assert_type(results, hopx.MapStream[int])
         assert_type(await anext(results), tuple[int, hopx.CommandResult])
+        async with results as same:
+            assert_type(same, hopx.MapStream[int])
+        assert_type(await results.aclose(), None)
     async for item, result in commands.map(str.upper, ["a"], ordered=True, keep="head+tail"):
         assert_type((item, result), tuple[str, hopx.CommandResult])
 
@@ -208,6 +261,7 @@ async def readiness(handle: hopx.CommandHandle) -> None:
     """Readiness gives a match, or nothing."""
     match = await handle.wait_for_output("x", after=hopx.END, stream="stdout")
     assert_type(match, hopx.OutputMatch)
+    assert_type(await handle.wait_for_output(re.compile("x")), hopx.OutputMatch)
     assert_type((match.text, match.before, match.cursor), tuple[str, str, str])
     assert_type(match.groups, tuple[str | None, ...])
     assert_type(await handle.wait_for_port(80), None)
@@ -219,51 +273,18 @@ async def pools() -> None:
     """A pool is a door, and lends sandboxes; a group takes either."""
     assert_type(hopx.pool(hopx.local, min_size=1), hopx.Opening[hopx.Pool])
     async with hopx.pool(lambda: hopx.local(isolation="none"), max_size=2) as pool:
-        assert_type(pool.size, int)
+        assert_type(pool, hopx.Pool)
+        async with pool as same:
+            assert_type(same, hopx.Pool)
+        assert_type((pool.size, pool.lendable), tuple[int, int])
+        assert_type(await pool.warm(), None)
+        assert_type(await pool.aclose(), None)
+        taken = await pool.take()
+        assert_type(await pool.take(), hopx.Sandbox)
+        assert_type(pool.give(taken), None)
+        assert_type(pool.sandbox(), PoolLease)
         async with pool.sandbox() as sandbox:
             assert_type(sandbox, hopx.Sandbox)
             assert_type(hopx.group([sandbox], limit=1), hopx.Group)
         assert_type(hopx.group(pool), hopx.Group)
     hopx.pool(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-
-
-async def kit() -> None:
-    """The test-kit is typed as well."""
-    async with FaultProxy("http://127.0.0.1:1") as proxy:
-        assert_type(proxy, FaultProxy)
-        assert_type((proxy.url, proxy.host, proxy.cuts), tuple[str, str, int])
-        assert_type(proxy.cut(), None)
-    assert_type(memory({"x": script}), hopx.Opening[hopx.Sandbox])
-
-
-async def script(command: ScriptedCommand) -> int:
-    """Stand for a command."""
-    await command.stdout(b"")
-    return 0
-
-
-def values(fate: hopx.Exit, result: hopx.CommandResult, info: hopx.CommandInfo) -> None:
-    """Values say which of their parts may be missing."""
-    assert_type(fate.exit_code, int | None)
-    assert_type(fate.reason, hopx.EndReason)
-    assert_type(fate.status, hopx.Status)
-    assert_type(fate.ok, bool)
-    assert_type(fate.usage, hopx.Totals | None)
-    assert_type(result.stdout, str)
-    assert_type(result.stdout_bytes, bytes)
-    assert_type(result.exit, hopx.Exit)
-    assert_type(info.exit, hopx.Exit | None)
-    assert_type(info.tags, Mapping[str, str])
-    fate.exit_code = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def errors(error: hopx.HopxError) -> None:
-    """Errors carry typed data."""
-    assert_type(error.code, str)
-    if isinstance(error, hopx.CommandFailed):
-        assert_type(error.exit, hopx.Exit)
-        assert_type(error.tail, bytes)
-    elif isinstance(error, hopx.SpawnError):
-        assert_type(error.errno, int | None)
-    elif isinstance(error, hopx.InvalidArgument):
-        assert_type((error.parameter, error.value, error.rule), tuple[str, str, str])

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from hopx_async.agent.dialect.answers import Refused
@@ -33,6 +34,8 @@ KIND = "hopx.kind"
 LANGUAGE = "hopx.language"
 # With one of these a command without arguments is meant for a shell.
 _SHELL = re.compile(r"[\s|&;<>()$`\\\"'*?\[\]#~=%!{}]")
+# What a terminal has until its client says otherwise.
+_ROWS, _COLS = 24, 80
 _GO = 'd=$(mktemp -d) && printf %s "$1" >"$d/main.go" && go run "$d/main.go"; s=$?; rm -r "$d"; '
 _Body = dict[str, Any]
 
@@ -87,6 +90,22 @@ class Asks:
         language, make = self._languages[asked.lower()]
         return self._spec(body, make(code), kind=kind, timeout=timeout, language=language)
 
+    def terminal(self) -> _Body:
+        """Return the spec of a shell in a terminal; it has no time limit.
+
+        Raises:
+            Refused: If there is no shell.
+        """
+        return {
+            "process_id": new_process_id(),
+            "command": [self._program("bash", "bash", "sh")],
+            "env": {},
+            "timeout": None,
+            "name": "terminal",
+            "tags": {KIND: "terminal", LANGUAGE: "shell"},
+            "pty": [_ROWS, _COLS],
+        }
+
     def languages(self) -> list[str]:
         """Return the languages that can be run here."""
         found = []
@@ -126,10 +145,11 @@ class Asks:
             if not isinstance(value, str) or not value or "\0" in value:
                 raise _wrong(key, "a directory")
             place = self._places.outside(value)
-            if not place.is_dir():
-                message = f"{key}={value[:200]!r}: there is no such directory"
-                raise Refused("DIRECTORY_NOT_FOUND", message)
-            return str(place)
+            with suppress(OSError, ValueError):  # a name that no directory can have
+                if place.is_dir():
+                    return str(place)
+            message = f"{key}={value[:200]!r}: there is no such directory"
+            raise Refused("DIRECTORY_NOT_FOUND", message)
         return None
 
     def _program(self, language: str, *names: str) -> str:

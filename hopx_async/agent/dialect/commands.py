@@ -114,14 +114,7 @@ class CommandRoutes:
         return json_response({"processes": rows, "count": len(rows), "timestamp": stamp()})
 
     async def _kill(self, request: web.Request) -> web.Response:
-        name = request.match_info.get("process_id") or request.query.get("process_id")
-        if not name:
-            body = await read_json(request)
-            name = body.get("process_id") or body.get("processId") or body.get("execution_id")
-        if not name:
-            raise Refused("MISSING_PARAMETER", "process_id is missing")
-        if not isinstance(name, str):
-            raise Refused("INVALID_REQUEST", "process_id: a text")
+        name = request.match_info.get("process_id") or await _named(request)
         command = self._running.find(name)
         ended = command.exit is not None
         await self._running.kill(command)
@@ -136,6 +129,19 @@ class CommandRoutes:
                 "timestamp": stamp(),
             }
         )
+
+
+async def _named(request: web.Request) -> str:
+    """Return the id that is in the query or in the body."""
+    body = await read_json(request)
+    named = [body.get(key) for key in ("process_id", "processId", "execution_id")]
+    for name in named:
+        if name is not None and not isinstance(name, str):
+            raise Refused("INVALID_REQUEST", "process_id: a text")
+    for name in (request.query.get("process_id"), *named):
+        if name:
+            return str(name)
+    raise Refused("MISSING_PARAMETER", "process_id is missing")
 
 
 def _status(command: Command) -> str:

@@ -82,7 +82,7 @@ class FileRoutes:
         response.content_length = size
         response.content_type = "application/octet-stream"
         response.headers["Content-Disposition"] = "attachment"
-        file = await asyncio.to_thread(_open, place)
+        file = await _opened(place)
         try:
             await response.prepare(request)
             while size and request.method != "HEAD":
@@ -93,7 +93,7 @@ class FileRoutes:
                 await response.write(piece)
                 size -= len(piece)
         finally:
-            await asyncio.to_thread(file.close)
+            file.close()  # at once: whoever is cancelled cannot wait
         return response
 
     async def _write(self, request: web.Request) -> web.Response:
@@ -139,7 +139,7 @@ class FileRoutes:
         path = request.query.get("path")
         place = await self._inside(path)
         named = self._places.outside(str(path))
-        if named.is_symlink():
+        if await asyncio.to_thread(os.path.islink, named):
             place = await self._inside(str(named.parent)) / named.name
         if place == self._places.root:
             raise Refused("PATH_NOT_ALLOWED", "the workspace itself stays", status=403)
@@ -236,6 +236,20 @@ def _mode(value: object) -> int:
             if 0 <= mode <= 0o777:
                 return mode
     raise Refused("INVALID_REQUEST", "mode: permissions as an octal text, such as '0644'")
+
+
+async def _opened(place: Path) -> BinaryIO:
+    opening = asyncio.get_running_loop().run_in_executor(None, _open, place)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close_what_came)
+        raise
+
+
+def _close_what_came(opening: asyncio.Future[BinaryIO]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 def _open(place: Path) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from hopx_async.agent.dialect.answers import Refused
@@ -39,6 +40,7 @@ class Places:
         try:
             path.encode()
             found = self.outside(path).resolve()
+            _refuse_loop(found)
         except (OSError, RuntimeError, UnicodeEncodeError):
             raise Refused("INVALID_PATH", f"{path[:200]!a} leads nowhere") from None
         if not found.is_relative_to(self.root):
@@ -57,3 +59,12 @@ class Places:
         if path.startswith(f"{WORKSPACE}/"):
             return path.removeprefix(WORKSPACE).lstrip("/") or "."
         return path
+
+
+def _refuse_loop(place: Path) -> None:
+    """Refuse links that lead to each other, which `Path.resolve` does up to Python 3.12."""
+    try:
+        place.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise

@@ -18,6 +18,7 @@ from hopx_async.agent.dialect.running import Running
 from hopx_async.agent.dialect.sockets import Sockets
 from hopx_async.agent.dialect.streams import StreamRoutes
 from hopx_async.agent.dialect.system import Figures, SystemRoutes
+from hopx_async.agent.dialect.terminal import TerminalRoute
 from hopx_async.agent.dialect.watch import WatchRoute
 from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.follow import Followers
@@ -73,6 +74,7 @@ class Dialect:
         self._parts = (
             CommandRoutes(asks, self._running, Rows(board, followers)),
             StreamRoutes(asks, self._running, sockets),
+            TerminalRoute(asks, self._running, calls, sockets),
             FileRoutes(places),
             EnvRoutes(environment, calls),
             WatchRoute(places, sockets),

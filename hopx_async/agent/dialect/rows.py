@@ -79,7 +79,7 @@ class Rows:
             page, after = self._board.page(after=after)
             for command in page:
                 spec = _spec.decode(command.spec)
-                waited_for = spec.tags.get(KIND) in {"run", "stream"}
+                waited_for = spec.tags.get(KIND) in {"run", "stream", "terminal"}
                 if command.exit is None or not waited_for:
                     found.append((command, spec))
         found.sort(key=lambda pair: pair[1].created_at)

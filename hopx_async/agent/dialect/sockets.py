@@ -12,8 +12,11 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from hopx_async.agent.dialect.answers import Refused, stamp
 from hopx_async.errors import RateLimited
 
-__all__ = ["MAX_FRAME_BYTES", "MAX_SOCKETS", "Socket", "Sockets"]
+__all__ = ["APART_SECONDS", "MAX_FRAME_BYTES", "MAX_SOCKETS", "Socket", "Sockets"]
 
+#: Seconds between the last frames and what precedes them. HopX's JavaScript client may miss
+#: frames that come together with others, and would wait for the last ones for ever.
+APART_SECONDS = 0.02
 #: Bytes of one frame that is sent: clients of HopX end silently at larger ones.
 MAX_FRAME_BYTES = 64 * 1024
 #: Websockets of the dialect at a time.

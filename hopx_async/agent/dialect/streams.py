@@ -12,7 +12,7 @@ from aiohttp import web
 from hopx_async.agent.dialect.answers import Refused, word_of
 from hopx_async.agent.dialect.asks import LANGUAGE, Asks
 from hopx_async.agent.dialect.running import Running, code_of, failed
-from hopx_async.agent.dialect.sockets import Socket, Sockets
+from hopx_async.agent.dialect.sockets import APART_SECONDS, Socket, Sockets
 from hopx_async.agent.guard import status_of
 from hopx_async.errors import HopxError, SpawnError
 from hopx_async.model import Exit
@@ -20,9 +20,6 @@ from hopx_async.protocol.events import Exited, Lost, Stderr, Stdout
 
 __all__ = ["StreamRoutes"]
 
-# HopX's JavaScript client may miss frames that come together with others: the last ones
-# come apart, since it would wait for them for ever.
-_APART_SECONDS = 0.02
 _RUNS = {"execute", "run", "command"}
 _Body = dict[str, Any]
 _Make = Callable[[_Body, str], _Body]
@@ -133,7 +130,7 @@ async def _gone(socket: Socket) -> None:
 
 async def _finish(socket: Socket, spec: _Body, exit_: Exit) -> None:
     code = code_of(exit_)
-    await asyncio.sleep(_APART_SECONDS)
+    await asyncio.sleep(APART_SECONDS)
     await socket.send(
         "result",
         exit_code=code,
@@ -142,7 +139,7 @@ async def _finish(socket: Socket, spec: _Body, exit_: Exit) -> None:
         timed_out=exit_.reason == "timed_out",
         process_id=spec["process_id"],
     )
-    await asyncio.sleep(_APART_SECONDS)
+    await asyncio.sleep(APART_SECONDS)
     await socket.send("complete", success=code == 0, exit_code=code)
 
 
@@ -150,5 +147,5 @@ async def _refuse(socket: Socket, error: HopxError) -> None:
     message = getattr(error, "message", str(error))
     word = word_of(error, status_of(error))
     await socket.send("error", error=message, message=message, code=word)
-    await asyncio.sleep(_APART_SECONDS)
+    await asyncio.sleep(APART_SECONDS)
     await socket.send("complete", success=False)

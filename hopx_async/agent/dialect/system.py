@@ -101,7 +101,7 @@ class SystemRoutes:
                 web.get("/jupyter/status", self._sessions),
                 web.get("/cache/stats", self._cache),
                 web.post("/cache/clear", self._clear),
-                web.route("*", "/desktop/{rest:.*}", _no_desktop),
+                web.route("*", r"/desktop/{rest:[\s\S]*}", _no_desktop),
             ]
         )
 

@@ -10,6 +10,8 @@ use POSIX ();
 my ($op, $root, @args) = @ARGV;
 my ($BLOCK, $HEAD, $SEGMENT) = (65536, 4 * 65536, 16 * 65536 * 16);
 my ($BASE, $SPEC, $STARTED, $STDOUT, $STDERR, $EXITED, $LOST, $PAD) = (1, 2, 3, 4, 5, 6, 7, 255);
+# Seconds after which a supervisor looks whether its marker is still there.
+my $LOOK = 10;
 my $ARM = (POSIX::uname())[4] eq 'aarch64';
 my %CALL = $ARM ? (clock => 113, prctl => 167, prlimit => 261)
                 : (clock => 228, prctl => 157, prlimit => 302);
@@ -109,7 +111,12 @@ sub open_file {
     }
 }
 
-sub wait_for_room { my $self = shift; $self->{meanwhile}->() if $self->{meanwhile}; main::nap(0.25) }
+sub wait_for_room {
+    my $self = shift;
+    die "$self->{dir} is gone\n" if !-d $self->{dir};
+    $self->{meanwhile}->() if $self->{meanwhile};
+    main::nap(0.25);
+}
 
 sub write {
     my ($self, $bytes) = @_;

@@ -17,11 +17,13 @@ sub alive {
 
 sub supervised { my @told = split ' ', slurp("$_[0]/sup") // ''; @told == 3 && alive(@told) }
 
+sub locked { open(my $lock, '>>', "$_[0]/lock") or return undef; flock($lock, LOCK_EX) ? $lock : undef }
+
 # The living of commands: what carries a command's mark or scope, and what descends from its leader.
 sub members {
     my (%marks, %scopes, %found, %parents, %kind);
     for my $id (@_) {
-        my ($pid, $ticks, $mark) = split ' ', slurp("$root/c/$id/leader") // next;
+        my ($pid, $ticks, $mark) = split ' ', slurp("$root/c/$id/leader") // $main::mine{$id} // next;
         $marks{$mark} = $id;
         $scopes{nonce() . "/$id"} = $id;
         my @stat = stat_of($pid);

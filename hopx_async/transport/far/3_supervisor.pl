@@ -7,10 +7,16 @@ sub supervise {
     syscall($CALL{prctl}, 36, 1, 0, 0, 0);
     $SIG{$_} = 'IGNORE' for qw(HUP INT TERM PIPE);
     my $mine = (stat_of($$))[4];
-    put_file("$dir/sup", "$$ $mine " . boot_id());
+    {
+        my $lock = locked($dir) or POSIX::_exit(1);
+        # Whoever gave it up meanwhile has said so, and it is never run.
+        POSIX::_exit(0) if -e "$dir/exit";
+        put_file("$dir/sup", "$$ $mine " . boot_id());
+    }
     my ($out, $out_end, $err, $err_end, $fail, $fail_end);
     pipe($out, $out_end) && pipe($fail, $fail_end) or die "pipe: $!\n";
     $spec->{merge} or pipe($err, $err_end) or die "pipe: $!\n";
+    nonce();
     my $mark = hex(random()) & 0x0fff_ffff_ffff_ffff;
     my $began = uptime();
     my $log = Log->new($dir, $spec->{keep});
@@ -30,7 +36,9 @@ sub supervise {
     $log->append(record($STARTED, sprintf '{"pid":%d,"start_ticks":%d,"boot_id":"%s"}', $pid, $ticks, boot_id()));
     syswrite $told, '.';
     close $told;
-    watch($dir, $id, $log, $pid, $began, $started, $spec, $out, $err);
+    our %mine = ($id => "$pid $ticks $mark");
+    # Without its marker nobody can hear of it any more: then it does not go on unseen.
+    eval { watch($dir, $id, $log, $pid, $began, $started, $spec, $out, $err); 1 } or end_all('KILL', $id);
 }
 
 sub leader {
@@ -46,8 +54,10 @@ sub leader {
     %ENV = %{$spec->{env}};
     $ENV{HOPX_SCOPE} = join ':', grep { length } $ENV{HOPX_SCOPE} // '', nonce() . "/$id";
     $ENV{HOPX_PROCESS_ID} = $id;
-    chdir $spec->{cwd} or $failed->($spec->{cwd});
-    $ENV{PWD} = $spec->{cwd} if $spec->{cwd} =~ m{^/};
+    my $here = readlink('/proc/self/cwd') // '.';
+    my $where = $spec->{cwd} =~ m{^/} ? $spec->{cwd} : $spec->{cwd} eq '.' ? $here : "$here/$spec->{cwd}";
+    chdir $spec->{cwd} or $failed->($where);
+    $ENV{PWD} = $where;
     my @command = @{$spec->{command}};
     no warnings 'exec';
     exec { $command[0] } @command or $failed->($command[0]);
@@ -79,6 +89,7 @@ sub watch {
     };
     $log->{meanwhile} = $limits;
     while (1) {
+        die "$dir is gone\n" if !-d $dir;
         my ($gone, $code) = (0, 0);
         while (($gone = waitpid -1, POSIX::WNOHANG()) > 0) {
             if ($gone == $pid) { $status = $?; $dead_at = uptime(); $drained = $dead_at + $spec->{drain}; $log->{ended} = now() }
@@ -96,6 +107,7 @@ sub watch {
         my $rest;
         for my $at (@until) { my $left = $at - uptime(); $left = 0 if $left < 0; $rest = $left if !defined $rest || $left < $rest }
         $rest = 0.1 if defined $status && $kill_at;
+        $rest = $LOOK if !defined $rest || $rest > $LOOK;
         my $bits = '';
         vec($bits, $_, 1) = 1 for fileno $wake, keys %pipes;
         my $ready = select($bits, undef, undef, $rest);

@@ -23,8 +23,7 @@ sub report {
 # Nobody watches it any more: end what is left, and say that its end is lost.
 sub settle {
     my ($id, $dir) = @_;
-    open(my $lock, '>>', "$dir/lock") or return;
-    flock($lock, LOCK_EX) or return;
+    my $lock = locked($dir) or return;
     return if -e "$dir/exit" || supervised($dir);
     end_all('KILL', $id);
     my ($pid, undef, undef, $at) = split ' ', slurp("$dir/leader") // '';
@@ -51,10 +50,8 @@ sub do_hello {
     my ($keep_count, $keep_seconds) = @args;
     my %ended = map { ($_ => (stat "$root/c/$_/exit")[9]) } grep { -e "$root/c/$_/exit" } ids();
     my @oldest = sort { $ended{$a} <=> $ended{$b} || $a cmp $b } keys %ended;
-    for my $id (@oldest) {
-        last if @oldest <= $keep_count && time - $ended{$id} < $keep_seconds;
-        shift @oldest;
-        forget($id);
+    while (@oldest > $keep_count || @oldest && time - $ended{$oldest[0]} >= $keep_seconds) {
+        forget(shift @oldest);
     }
     say_line('h', nonce(), base64(boot_id()), base64((getpwuid $<)[0] // ''), scalar keys %ended);
 }
@@ -117,21 +114,24 @@ sub do_signal {
 }
 
 sub do_kill {
-    my ($grace, @ids) = @args;
+    my ($number, $wait, $last, @ids) = @args;
     my @known = grep { -d "$root/c/$_" } @ids;
     for my $id (@known) { claim_cause("$root/c/$id", 'killed') if !-e "$root/c/$id/exit" }
-    my $until = uptime() + $grace;
+    my $until = uptime() + $wait;
+    # One that is only just starting is not to be missed.
+    nap(0.02) while uptime() < $until + 5 && grep { starting("$root/c/$_") } @known;
+    # Asked for again, nobody is asked to end a second time.
+    my @fresh = grep { sysopen(my $file, "$root/c/$_/signal.$number", O_WRONLY | O_CREAT | O_EXCL, 0600) } @known;
     my $found = members(@known);
-    if ($grace > 0) {
-        signal_all('TERM', $found);
-        while (%$found && uptime() < $until) { nap(0.05); $found = members(@known) }
-    }
-    $found = end_all('KILL', @known);
+    signal_all('TERM', members(@fresh)) if @fresh && ($wait > 0 || !$last);
+    while (%$found && uptime() < $until) { nap(0.05); $found = members(@known) }
+    $found = end_all('KILL', @known) if $last || !%$found;
+    my $patience = uptime() + 10;
     for my $id (@ids) {
         my $dir = "$root/c/$id";
-        if (-d $dir) {
-            for (1 .. 200) { last if -e "$dir/exit" || !supervised($dir); nap(0.05) }
-            settle($id, $dir) if !-e "$dir/exit" && !supervised($dir) && !$found->{$id};
+        if (-d $dir && !$found->{$id}) {
+            nap(0.02) while uptime() < $patience && !-e "$dir/exit" && supervised($dir);
+            settle($id, $dir) if !-e "$dir/exit" && !supervised($dir);
         }
         report($id, undef, 0);
         say_line('k', $id, map { ($_->[0], base64($_->[2])) } @{$found->{$id} // []});
@@ -169,9 +169,16 @@ sub start {
     launch($id, $dir, $spec) if $created;
     return say_line('x', $id) if !$created && (slurp("$dir/digest") // '') ne $digest;
     # Whoever else started it may not be ready yet.
-    for (1 .. 500) { last if -e "$dir/leader" || -e "$dir/exit"; nap(0.02) }
+    for (1 .. 500) { last if !starting($dir); nap(0.02) }
     report($id, undef, 1);
     say_line('b', $id, $created);
+}
+
+# Whether a command has been claimed and is about to run: its supervisor is there or soon will be.
+sub starting {
+    my $dir = shift;
+    return 0 if !-d $dir || -e "$dir/leader" || -e "$dir/exit";
+    return supervised($dir) || time - (stat $dir)[9] < 5;
 }
 
 # The claim is one rename: there is a directory with everything in it, or none.
@@ -210,8 +217,8 @@ umask 0077;
 $| = 1;
 die "no place\n" if !defined $root;
 for my $dir ($root, "$root/c") { mkdir $dir, 0700 }
-my @stat = stat $root;
-die "$root is not ours\n" if !@stat || $stat[4] != $<;
+my @stat = lstat $root;
+die "$root is not ours\n" if !@stat || $stat[4] != $< || $stat[2] & 077 || !S_ISDIR($stat[2]);
 say_line('hopx', 1, $op);
 my %ops = (hello => \&do_hello, start => \&do_start, tick => \&do_tick, kill => \&do_kill,
            signal => \&do_signal, list => \&do_list);

@@ -61,6 +61,15 @@ def test_where_it_runs(asks: Asks, tmp_path: Path, body: dict[str, Any], below: 
     assert spec["working_dir"] == (None if below is None else str(tmp_path / below))
 
 
+@pytest.mark.parametrize("name", ["no", "x" * 300, "x/" * 3000, "\ud800"])
+def test_a_directory_that_cannot_be_is_refused(asks: Asks, name: str) -> None:
+    """It is told as one that is not there, whatever the system says of such a name."""
+    with pytest.raises(Refused, match="there is no such directory") as refused:
+        asks.command({"command": "ls", "workdir": name}, "run")
+
+    assert (refused.value.status, refused.value.word) == (400, "DIRECTORY_NOT_FOUND")
+
+
 def test_the_defaults_of_time(asks: Asks) -> None:
     """What a body does not say is what the caller of the route says; null says nothing."""
     times = [asks.command({"command": "ls", "timeout": t}, "run", 7)["timeout"] for t in (None, 3)]

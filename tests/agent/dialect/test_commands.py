@@ -125,6 +125,28 @@ async def test_every_kill_kills(tmp_path: Path, method: str, path: str, body: st
         assert (row["status"], row["exit_code"]) == ("killed", 143)
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"[null]", "INVALID_JSON"),
+        (b"{", "INVALID_JSON"),
+        (b'{"process_id": 7}', "INVALID_REQUEST"),
+        (b'{"execution_id": {}}', "INVALID_REQUEST"),
+    ],
+)
+async def test_a_kill_that_is_not_understood_kills_nobody(
+    tmp_path: Path, body: bytes, code: str
+) -> None:
+    """A body that is wrong is refused, although the query names a command."""
+    async with served(tmp_path) as agent:
+        process_id = await agent.background("sleep 60")
+        place = f"/execute/kill?process_id={process_id}"
+        for method in ("POST", "DELETE"):
+            assert await agent.refused(method, place, data=body) == (400, code)
+
+        assert (await agent.rows())[process_id]["status"] == "running"
+
+
 async def test_a_kill_of_nobody(tmp_path: Path) -> None:
     """An unknown id is 404 in words that no client takes for a lost file; none is 400."""
     async with served(tmp_path) as agent:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import aiohttp
 import pytest
@@ -13,6 +15,7 @@ from hopx_async.agent.dialect import disk
 from hopx_async.agent.dialect import files as module
 from tests.agent.dialect.served import served
 from tests.agent.harness import serving
+from tests.agent.keeper_double import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,6 +119,8 @@ async def test_nothing_leads_out(tmp_path: Path, path: str) -> None:
         ("GET", "list", {"params": {"path": "/workspace/f"}}, (400, "INVALID_PATH")),
         ("DELETE", "remove", {"params": {"path": "/workspace/no"}}, (404, "FILE_NOT_FOUND")),
         ("DELETE", "remove", {"params": {"path": "/workspace"}}, (403, "PATH_NOT_ALLOWED")),
+        ("DELETE", "remove", {"params": {"path": "x" * 300}}, (400, "INVALID_PATH")),
+        ("DELETE", "remove", {"params": {"path": "x/" * 3000}}, (400, "INVALID_PATH")),
         ("POST", "write", {"data": b"{"}, (400, "INVALID_JSON")),
         ("POST", "write", {"json": {"path": "/workspace/n"}}, (400, "MISSING_PARAMETER")),
         ("POST", "write", {"json": {"path": 7, "content": ""}}, (400, "MISSING_PARAMETER")),
@@ -190,6 +195,30 @@ async def test_a_download_is_the_file_that_was_named(tmp_path: Path) -> None:
                 assert await answer.read() == data
             async with server.http.head("/files/download", params=query) as answer:
                 assert answer.content_length == len(data)
+
+
+async def test_a_download_given_up_while_it_opens_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that a thread opens for a request that is cancelled meanwhile does not stay open."""
+    (tmp_path / "a").write_bytes(b"x")
+    go, opened = threading.Event(), []
+
+    def slowly(place: Path) -> BinaryIO:
+        go.wait()
+        opened.append(place.open("rb"))
+        return opened[0]
+
+    monkeypatch.setattr(module, "_open", slowly)
+    task = asyncio.create_task(module._opened(tmp_path / "a"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    async with asyncio.timeout(PATIENCE):
+        while not (opened and opened[0].closed):
+            await asyncio.sleep(0.01)
 
 
 async def test_listings_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_paths_that_lead_out(tmp_path: Path, path: str) -> None:
     assert (caught.value.word, caught.value.status) == ("PATH_NOT_ALLOWED", 403)
 
 
-@pytest.mark.parametrize("path", [None, "", 7, "a\0b", "\ud800", "loop"])
+@pytest.mark.parametrize("path", [None, "", 7, "a\0b", "\ud800", "loop", "loop/x"])
 def test_what_is_no_path(tmp_path: Path, path: object) -> None:
     """What is missing, no text, or leads nowhere is refused with 400."""
     (tmp_path / "loop").symlink_to("loop")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ("POST", "/execute/nothing", 404, "NOT_FOUND"),
         ("GET", "/commands/run", 405, "METHOD_NOT_ALLOWED"),
         ("POST", "/desktop/vnc/start", 501, "DESKTOP_NOT_AVAILABLE"),
+        ("POST", "/desktop/a%0Ab", 501, "DESKTOP_NOT_AVAILABLE"),
         ("POST", "/execute/async", 501, "NOT_IMPLEMENTED"),
     ],
 )
@@ -33,6 +34,13 @@ async def test_what_is_not_here_says_so(
         answer = await server.ask(method, path)
 
         assert (answer[0], answer[1]["code"]) == (status, word)
+
+
+async def test_a_method_that_is_not_here_names_those_that_are(tmp_path: Path) -> None:
+    """405 says in its header what a route can be asked by."""
+    async with serving(tmp_path / "s") as server:
+        async with server.http.get("/commands/run") as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
 async def test_a_large_body_is_refused(tmp_path: Path) -> None:

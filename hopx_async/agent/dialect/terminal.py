@@ -1,0 +1,130 @@
+"""A shell in a terminal, typed into and shown by websocket: ``/terminal``."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from base64 import b64encode
+from typing import Any
+
+from aiohttp import web
+
+from hopx_async.agent.board import Command
+from hopx_async.agent.calls import Calls
+from hopx_async.agent.dialect.answers import Refused, word_of
+from hopx_async.agent.dialect.asks import Asks
+from hopx_async.agent.dialect.running import Running, code_of
+from hopx_async.agent.dialect.sockets import APART_SECONDS, Socket, Sockets
+from hopx_async.agent.guard import status_of
+from hopx_async.errors import HopxError, StdinClosed
+from hopx_async.model import Exit
+from hopx_async.protocol import lifecycle
+from hopx_async.protocol.events import Exited, Lost, Stdout
+
+__all__ = ["TerminalRoute"]
+
+_Body = dict[str, Any]
+
+
+class TerminalRoute:
+    """The handler.
+
+    Args:
+        asks: Knows the shell.
+        running: Carries it out.
+        calls: Type into it, and give it another size.
+        sockets: The websockets.
+    """
+
+    def __init__(self, asks: Asks, running: Running, calls: Calls, sockets: Sockets) -> None:
+        self._asks = asks
+        self._running = running
+        self._calls = calls
+        self._sockets = sockets
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the route to *app*."""
+        app.add_routes([web.get("/terminal", self._handle, allow_head=False)])
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        return await self._sockets.serve(request, self._talk)
+
+    async def _talk(self, socket: Socket) -> None:
+        """Show a shell until it ends; a client that goes ends it."""
+        spec = self._asks.terminal()
+        try:
+            command = await self._running.start(spec)
+        except HopxError as error:
+            await _tell(socket, error)
+            await socket.send("exit", code=code_of(Exit(reason="spawn_failed")))
+            return
+        showing = asyncio.create_task(self._show(socket, command))
+        typing = asyncio.create_task(self._type(socket, command))
+        try:
+            await asyncio.wait([showing, typing], return_when=asyncio.FIRST_COMPLETED)
+            for task in (showing, typing):
+                if task.done():
+                    task.result()
+        finally:
+            if command.exit is None:
+                self._running.end(spec)
+            for task in (showing, typing):
+                task.cancel()
+            await asyncio.gather(showing, typing, return_exceptions=True)
+
+    async def _show(self, socket: Socket, command: Command) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        exit_ = Exit(reason="lost")
+        with self._running.followers.follow(command.process_id) as follower:
+            while (event := await follower.next()) is not None:
+                if isinstance(event, Stdout):
+                    await socket.send_text("output", decoder.decode(event.data))
+                elif isinstance(event, (Exited, Lost)):
+                    exit_ = event.exit
+        await socket.send_text("output", decoder.decode(b"", final=True))
+        await asyncio.sleep(APART_SECONDS)
+        await socket.send("exit", code=code_of(exit_), process_id=command.process_id)
+
+    async def _type(self, socket: Socket, command: Command) -> None:
+        """Pass on what the client says, until it goes.
+
+        The next message is read when the shell has taken this one: what is typed ahead
+        waits in the connection.
+        """
+        offset = 0
+        while True:
+            try:
+                message = await socket.receive()
+                if message is None:
+                    return
+                offset = await self._do(command, message, offset)
+            except StdinClosed:
+                continue  # it is ending, and its exit on its way
+            except HopxError as error:
+                await _tell(socket, error)
+
+    async def _do(self, command: Command, message: _Body, offset: int) -> int:
+        kind = message.get("type")
+        if kind == "resize":
+            size = {name: message.get(name) for name in ("rows", "cols")}
+            await self._calls.call("resize", {"process_id": command.process_id, **size})
+            return offset
+        if kind != "input":
+            raise Refused("INVALID_REQUEST", "type: one of input, resize")
+        text = message.get("data")
+        if not isinstance(text, str):
+            raise Refused("INVALID_REQUEST", "data: a text")
+        data = text.encode(errors="replace")
+        while data:
+            piece = data[: lifecycle.STDIN_BYTES]
+            params = {"offset": offset, "data": b64encode(piece).decode()}
+            told = await self._calls.call("stdin", {"process_id": command.process_id, **params})
+            # Fewer than were sent, if the shell does not read: the rest is sent again.
+            taken = told["offset"] - offset
+            offset, data = offset + taken, data[taken:]
+        return offset
+
+
+async def _tell(socket: Socket, error: HopxError) -> None:
+    message = getattr(error, "message", str(error))
+    await socket.send("error", error=message, code=word_of(error, status_of(error)))

@@ -1,0 +1,97 @@
+"""``hopx-async exec``: one command in a sandbox that runs, as if it were here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from hopx_async.cli.job import Command
+from hopx_async.cli.place import Place
+from hopx_async.cli.run import Feed, run_all
+from hopx_async.errors import StdinClosed
+from hopx_async.handle import CommandHandle
+from hopx_async.protocol import lifecycle
+
+__all__ = ["execute", "feed", "piped"]
+
+
+async def execute(
+    command: Command, place: Place, *, name: str | None, as_json: bool, **options: Any
+) -> int:
+    """Run a command, give it what is piped in here, print its output, return its status.
+
+    Args:
+        command: A text for bash, or the arguments of one program.
+        place: The sandbox.
+        name: Its name, None for none.
+        as_json: Print events instead of output.
+        options: As for `Commands.start`.
+
+    Raises:
+        InvalidArgument: If something breaks a rule; nothing was started.
+        Unsupported: If something is piped in, and the sandbox cannot pass it on.
+        HopxError: If the sandbox could not be reached.
+    """
+    source = piped()
+    given: Feed | None = None
+    if source is not None:
+        given, options["stdin"] = partial(feed, source), True
+    return await run_all(
+        [command],
+        names=() if name is None else (name,),
+        place=place,
+        style="json" if as_json else "quiet",
+        feed=given,
+        **options,
+    )
+
+
+def piped() -> int | None:
+    """Return the descriptor of what is piped in: a pipe, a file or a socket; None for nothing.
+
+    A terminal is nothing, for who types there need not mean the command; neither is /dev/null.
+    """
+    try:
+        descriptor = sys.stdin.fileno()
+        mode = os.fstat(descriptor).st_mode
+    except (AttributeError, OSError, ValueError):
+        return None  # there is none
+    return descriptor if any(kind(mode) for kind in _PIPED) else None
+
+
+_PIPED = (stat.S_ISFIFO, stat.S_ISREG, stat.S_ISSOCK)
+
+
+async def feed(source: int, handle: CommandHandle) -> None:
+    """Send what comes from a descriptor to a command, up to its end; no more than it takes.
+
+    Cancelling it is safe: what was read and not sent is lost, as in a pipe whose reader has gone.
+    """
+    try:
+        while data := await _read(source):
+            await handle.send_stdin(data)
+        await handle.close_stdin()
+    except StdinClosed:
+        pass  # it does not want any more
+
+
+async def _read(source: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    ready = anyio.Event()
+    try:
+        loop.add_reader(source, ready.set)
+    except (PermissionError, NotImplementedError):
+        # A file is always ready; elsewhere than on Unix nothing can be waited for.
+        return await anyio.to_thread.run_sync(os.read, source, lifecycle.STDIN_BYTES)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(source)
+    return os.read(source, lifecycle.STDIN_BYTES)

@@ -1,0 +1,206 @@
+"""Fixtures for pytest: a real sandbox, one in memory on virtual time, and faults.
+
+Installed with ``hopx-async``, found by pytest itself. Loading it loads nothing else of the
+library: what a test does not ask for costs nothing. Asynchronous tests of anyio's plugin and
+of pytest-asyncio, with event loops of every scope, get a sandbox in their own loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from hopx_async.sandbox import Sandbox
+    from hopx_async.testing import Faults
+    from hopx_async.testing.fixtures import Agent
+    from hopx_async.testing.memory_commands import Script
+
+__all__ = [
+    "hopx_faults",
+    "hopx_local_options",
+    "hopx_memory",
+    "hopx_sandbox",
+    "hopx_scripts",
+    "pytest_addoption",
+    "pytest_configure",
+]
+
+_BOTH = "hopx_memory needs virtual time, hopx_sandbox real time: they cannot be of one test"
+_SCOPES = ("test", "run")
+_LOOP_SCOPES = ("function", "class", "module", "package", "session")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the one option, and the same for the configuration file."""
+    told = "hopx_sandbox is a fresh sandbox for each 'test' (default), or one agent for the 'run'"
+    group = parser.getgroup("hopx-async", "sandboxes of hopx-async")
+    group.addoption("--hopx-sandbox-scope", choices=_SCOPES, default=None, help=told)
+    parser.addini("hopx_sandbox_scope", help=told, default=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Add fixtures of pytest-asyncio, where that is there: one for each scope of its loops."""
+    _scope_of(config)
+    if config.pluginmanager.hasplugin("asyncio"):
+        config.pluginmanager.register(_fixtures_for_asyncio(), "hopx-async-fixtures")
+
+
+@pytest.fixture
+def hopx_sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """A real sandbox on this machine, opened in the test's event loop; see ``hopx_async.local``.
+
+    By the ini option ``hopx_sandbox_scope`` or ``--hopx-sandbox-scope`` each test has one of its
+    own, or all tests of the run share one agent: then a test's commands end with it, and files
+    and variables stay. The test is skipped where there can be no such sandbox.
+    """
+    # What blocks is done here, before the event loop runs.
+    run = _scope_of(request.config) == "run"
+    request.getfixturevalue("_hopx_agent" if run else "hopx_local_options")
+    sandbox: Sandbox = _in_the_loop_of(request, "hopx_sandbox", but="hopx_memory")
+    return sandbox
+
+
+@pytest.fixture
+def hopx_memory(request: pytest.FixtureRequest) -> Sandbox:
+    """A sandbox in memory, whose commands are ``hopx_scripts``; the test is on virtual time."""
+    sandbox: Sandbox = _in_the_loop_of(request, "hopx_memory", but="hopx_sandbox")
+    return sandbox
+
+
+@pytest.fixture
+def hopx_scripts() -> dict[str, Script]:
+    """What commands in ``hopx_memory`` do, to be filled by the test, or overridden."""
+    return {}
+
+
+@pytest.fixture
+def hopx_faults() -> Faults:
+    """Faults of the test's sandbox: drop, delay, duplicate, restart_agent, heal."""
+    from hopx_async.testing import Faults
+
+    return Faults()
+
+
+@pytest.fixture(scope="session")
+def hopx_local_options() -> dict[str, Any]:
+    """The arguments of ``hopx_async.local`` for ``hopx_sandbox``, to be overridden."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def _hopx_agent(hopx_local_options: dict[str, Any]) -> Generator[Agent]:
+    from hopx_async.errors import Unsupported
+    from hopx_async.testing.fixtures import agent_of_the_run
+
+    try:
+        run = agent_of_the_run(hopx_local_options)
+        agent = run.__enter__()
+    except Unsupported as error:
+        pytest.skip(_why_not(error))
+    yield agent
+    run.__exit__(None, None, None)
+
+
+# What the two fixtures are: found by the event loop of the test that asks.
+
+
+def _in_the_loop_of(request: pytest.FixtureRequest, name: str, *, but: str) -> Any:
+    request.getfixturevalue("hopx_scripts")
+    _faults_of(request)
+    if but in request.fixturenames:
+        pytest.fail(_BOTH, pytrace=False)
+    return request.getfixturevalue(f"_{name}_{_loop_of(request, name)}")
+
+
+def _loop_of(request: pytest.FixtureRequest, name: str) -> str:
+    """Return which plugin runs the test, with the scope of its loop where there are several."""
+    if "anyio_backend" in request.fixturenames:
+        backend = request.getfixturevalue("anyio_backend")
+        kind = backend if isinstance(backend, str) else backend[0]
+        if kind != "asyncio":
+            pytest.skip(f"{name} needs asyncio, this test runs on {kind}")
+        return "anyio"
+    marker = request.node.get_closest_marker("asyncio")
+    if marker is None or not request.config.pluginmanager.hasplugin("asyncio"):
+        pytest.fail(
+            f"{name} is for asynchronous tests: mark them for anyio or for pytest-asyncio",
+            pytrace=False,
+        )
+    asked = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
+    scope = asked or request.config.getini("asyncio_default_test_loop_scope")
+    return f"asyncio_{scope}"
+
+
+async def _sandbox(request: pytest.FixtureRequest) -> AsyncGenerator[Sandbox]:
+    from hopx_async.errors import Unsupported
+    from hopx_async.testing.fixtures import on_an_agent, on_its_own
+
+    faults = _faults_of(request)
+    opening: AbstractAsyncContextManager[Sandbox]
+    if _scope_of(request.config) == "run":
+        opening = on_an_agent(request.getfixturevalue("_hopx_agent"), faults)
+    else:
+        opening = on_its_own(request.getfixturevalue("hopx_local_options"), faults)
+    try:
+        sandbox = await opening.__aenter__()
+    except Unsupported as error:
+        pytest.skip(_why_not(error))
+    yield sandbox
+    await opening.__aexit__(None, None, None)
+
+
+async def _memory(request: pytest.FixtureRequest) -> AsyncGenerator[Sandbox]:
+    from hopx_async.testing.fixtures import in_memory
+
+    scripts = request.getfixturevalue("hopx_scripts")
+    async with in_memory(scripts, _faults_of(request)) as sandbox:
+        yield sandbox
+
+
+_hopx_sandbox_anyio = pytest.fixture(_sandbox, name="_hopx_sandbox_anyio")
+_hopx_memory_anyio = pytest.fixture(_memory, name="_hopx_memory_anyio")
+
+
+def _fixtures_for_asyncio() -> ModuleType:
+    import pytest_asyncio
+
+    fixtures = ModuleType("hopx_async_fixtures")
+    for scope in _LOOP_SCOPES:
+        for name, function in (("hopx_sandbox", _sandbox), ("hopx_memory", _memory)):
+            called = f"_{name}_asyncio_{scope}"
+            fixture: Any = pytest_asyncio.fixture(loop_scope=scope, name=called)  # type: ignore[call-overload]
+            setattr(fixtures, called, fixture(_copy_of(function)))
+    return fixtures
+
+
+def _copy_of(
+    function: Callable[[pytest.FixtureRequest], AsyncGenerator[Sandbox]],
+) -> Callable[[pytest.FixtureRequest], AsyncGenerator[Sandbox]]:
+    # pytest-asyncio writes its loop's scope on the function.
+    async def opened(request: pytest.FixtureRequest) -> AsyncGenerator[Sandbox]:
+        async for sandbox in function(request):
+            yield sandbox
+
+    return opened
+
+
+def _faults_of(request: pytest.FixtureRequest) -> Faults | None:
+    asked = "hopx_faults" in request.fixturenames
+    faults: Faults | None = request.getfixturevalue("hopx_faults") if asked else None
+    return faults
+
+
+def _scope_of(config: pytest.Config) -> str:
+    scope = config.getoption("--hopx-sandbox-scope") or config.getini("hopx_sandbox_scope")
+    if scope not in {*_SCOPES, None, ""}:
+        raise pytest.UsageError(f"hopx_sandbox_scope = {scope!r}: it is 'test' or 'run'")
+    return scope or "test"
+
+
+def _why_not(error: Exception) -> str:
+    return f"hopx_sandbox needs hopx_async.local(): {error}"

@@ -1,0 +1,99 @@
+"""Tests of hopx_async.agent.dialect.terminal, through an agent that runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.agent.dialect.served import served
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from aiohttp import ClientWebSocketResponse
+
+    from tests.agent.dialect.served import Asked
+
+
+async def until(
+    socket: ClientWebSocketResponse, ready: Callable[[dict[str, Any], str], bool]
+) -> tuple[dict[str, Any], str]:
+    """Receive until *ready* of a message and the output so far; return both."""
+    shown = ""
+    while True:
+        message = await socket.receive_json(timeout=60)
+        shown += message["data"] if message["type"] == "output" else ""
+        if ready(message, shown):
+            return message, shown
+
+
+async def typed(socket: ClientWebSocketResponse, text: str) -> None:
+    await socket.send_json({"type": "input", "data": text})
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Asked]:
+    async with served(tmp_path) as asked:
+        yield asked
+
+
+async def test_a_shell_is_typed_into(agent: Asked) -> None:
+    """It runs in the workspace, in a terminal of the size that was asked for, to its exit code."""
+    async with agent.http.ws_connect("/terminal") as socket:
+        await socket.send_json({"type": "resize", "rows": 33, "cols": 77})
+        await typed(socket, "stty size; pwd; printf 'é%s' done\n")
+        _, shown = await until(socket, lambda _, shown: "édone" in shown)
+        await typed(socket, "exit 7\n")
+        last, _ = await until(socket, lambda message, _: message["type"] == "exit")
+        closed = await socket.receive(timeout=60)
+
+        assert "33 77" in shown
+        assert str(agent.workspace) in shown
+        assert last["code"] == 7
+        assert closed.data == 1000
+
+
+async def test_a_client_that_goes_ends_it(agent: Asked) -> None:
+    """What runs in the terminal ends with the connection."""
+    async with agent.http.ws_connect("/terminal") as socket:
+        await typed(socket, "sleep 600 & echo begun\n")
+        await until(socket, lambda _, shown: "begun\r\n" in shown)
+        assert [row["name"] for row in (await agent.rows()).values()] == ["terminal"]
+    while await agent.rows():
+        await asyncio.sleep(0.05)
+
+
+async def test_what_is_no_message_changes_nothing(agent: Asked) -> None:
+    """It is told in HopX's words, and the shell goes on."""
+    bad: list[Any] = [
+        {"type": "dance"},
+        {"type": "input", "data": 7},
+        {"type": "resize", "rows": 0, "cols": 80},
+        [],
+    ]
+    async with agent.http.ws_connect("/terminal") as socket:
+        codes = []
+        for message in bad:
+            await socket.send_json(message)
+            told, _ = await until(socket, lambda message, _: message["type"] == "error")
+            codes.append(told["code"])
+        await typed(socket, "echo s''till\n")
+        await until(socket, lambda _, shown: "still\r\n" in shown)
+
+        assert codes == ["INVALID_REQUEST"] * 3 + ["INVALID_JSON"]
+
+
+async def test_more_than_a_call_takes_is_typed_whole(agent: Asked) -> None:
+    """A long input arrives byte for byte, as fast as it is read."""
+    text = "".join(f"{number:09d}\n" for number in range(20_000))
+    async with agent.http.ws_connect("/terminal") as socket:
+        await typed(socket, "stty -echo; cat | md5sum; exit\n")
+        await typed(socket, text + "\x04")
+        _, shown = await until(socket, lambda message, _: message["type"] == "exit")
+
+        import hashlib
+
+        assert hashlib.md5(text.encode()).hexdigest() in shown  # noqa: S324  # no secret
