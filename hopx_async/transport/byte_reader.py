@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
+from typing import Any
 
 from websockets.protocol import Protocol
 from websockets.streams import StreamReader
@@ -28,19 +29,16 @@ class ByteReader(StreamReader):
         self._place = 0  # bytes read of the first chunk
         self._size = 0
 
-    def read_line(
-        self, m: int, too_long_exc_type: type[Exception] = RuntimeError
-    ) -> Generator[None, None, bytearray]:
+    # What else bounds them differs between versions of the library.
+    def read_line(self, *bounds: Any, **more: Any) -> Generator[None, None, bytearray]:
         """Read a line, as the handshake has them."""
         self._join()
-        return (yield from super().read_line(m, too_long_exc_type))
+        return (yield from super().read_line(*bounds, **more))
 
-    def read_to_eof(
-        self, m: int, too_long_exc_type: type[Exception] = RuntimeError
-    ) -> Generator[None, None, bytearray]:
+    def read_to_eof(self, *bounds: Any, **more: Any) -> Generator[None, None, bytearray]:
         """Read the rest, as a refusal has one."""
         self._join()
-        return (yield from super().read_to_eof(m, too_long_exc_type))
+        return (yield from super().read_to_eof(*bounds, **more))
 
     def read_exact(self, n: int) -> Generator[None, None, bytearray]:
         """Read *n* bytes."""
