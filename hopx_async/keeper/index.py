@@ -10,7 +10,6 @@ import json
 import os
 import time
 
-from hopx_async.keeper.channel import compact
 from hopx_async.protocol import records
 
 TYPE_CHECKING = False
@@ -25,7 +24,7 @@ def start_line(process_id: str, spec: str, pid: int | None, started_at: float | 
     head = f'{{"id":"{process_id}","spec":{spec}'
     if pid is None:
         return f'{head},"pid":null,"started_at":null}}'
-    return f'{head},"pid":{pid},"started_at":{compact(started_at)}}}'
+    return f'{head},"pid":{pid},"started_at":{started_at!r}}}'
 
 
 def end_line(process_id: str, end: int, size: int, outcome: str) -> str:
