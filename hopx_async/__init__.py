@@ -203,11 +203,11 @@ __all__ = [
 
 # Each home builds on those before it, so that looking for a name loads hardly more than it needs.
 _HOMES = (
-    "errors", "secret", "model", "opening", "protocol.events", "protocol.text", "stream",
-    "readiness", "handle", "grouping", "mapping", "commands", "environment",
+    "errors", "secret", "model", "opening", "providers.local", "protocol.events", "protocol.text",
+    "stream", "readiness", "handle", "grouping", "mapping", "commands", "environment",
     "protocol.file_answers", "watching", "files",
     "protocol.cloud", "sandbox", "listing", "providers.remote", "providers.cloud",
-    "providers.through", "providers.local", "gathering", "pooling", "spreading",
+    "providers.through", "gathering", "pooling", "spreading",
 )  # fmt: skip
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others

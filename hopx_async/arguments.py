@@ -9,7 +9,13 @@ from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
 from hopx_async.protocol.collect import Collector
 
-__all__ = ["check_last", "check_stream", "new_collector", "signal_name"]
+__all__ = ["check_last", "check_seconds", "check_stream", "new_collector", "signal_name"]
+
+
+def check_seconds(parameter: str, value: float) -> None:
+    """Raise `InvalidArgument` unless *value* is a finite number of seconds above 0."""
+    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise InvalidArgument(parameter, repr(value), "a finite number of seconds above 0")
 
 
 def new_collector(max_bytes: Any, keep: Any) -> Collector:

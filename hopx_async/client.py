@@ -7,6 +7,8 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
+import anyio.lowlevel
+
 from hopx_async.errors import MisuseError
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.protocol.cursor import START, Position
@@ -19,6 +21,8 @@ from hopx_async.transport.pump import Pump
 __all__ = ["AgentClient", "Way"]
 
 T = TypeVar("T")
+# Events that all readers together take in one turn of the loop without letting others run.
+_EVENTS_A_TURN = 64
 
 
 class Way(Protocol):
@@ -94,6 +98,7 @@ class AgentClient:
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
+        self._taken = 0
         self._pump = Pump(transport, give_up_after=give_up_after)
         self._pump.start()
 
@@ -195,6 +200,8 @@ class AgentClient:
         Raises:
             HopxError: Why the reader ended before its end.
         """
+        if self._taken >= _EVENTS_A_TURN:
+            await anyio.lowlevel.checkpoint()
         while True:
             event = self.take(subscription)
             if event is not None:
@@ -211,9 +218,16 @@ class AgentClient:
         """
         event = subscription.take()
         self._pump.flush()
-        if event is None and subscription.error is not None:
+        if event is not None:
+            if self._taken == 0:
+                self._loop.call_soon(self._begin_turn)
+            self._taken += 1
+        elif subscription.error is not None:
             raise subscription.error
         return event
+
+    def _begin_turn(self) -> None:
+        self._taken = 0
 
     def listen(self, subscription: Subscription, callback: Callable[[], None]) -> None:
         """Call back whenever there may be something to take; see `Pump.listen`."""

@@ -36,12 +36,13 @@ class CommandHandle(CommandReader):
         pid: The leader's pid on the far side.
     """
 
-    __slots__ = ("_writer",)
+    __slots__ = ("_fresh", "_writer")
 
     def __init__(self, client: AgentClient, info: CommandInfo, *, fresh: bool = False) -> None:
         super().__init__(client, info)
-        # Nobody else can have sent anything to a command that was just made.
-        self._writer = StdinWriter(client, info.process_id, 0 if fresh else None)
+        self._fresh = fresh
+        # Made when it is needed: most commands get no input, and there may be ten thousand.
+        self._writer: StdinWriter | None = None
 
     @property
     def ref(self) -> CommandRef:
@@ -76,7 +77,7 @@ class CommandHandle(CommandReader):
             CommandNotFound: If the far side does not know the command.
             AgentUnreachable: If nobody answered until the policy gave up.
         """
-        await self._writer.send(as_bytes("data", data))
+        await self._stdin().send(as_bytes("data", data))
 
     async def close_stdin(self) -> None:
         r"""Tell the command that no more input comes. On a command that has ended nothing happens.
@@ -91,7 +92,14 @@ class CommandHandle(CommandReader):
             CommandNotFound: If the far side does not know the command.
             AgentUnreachable: If nobody answered until the policy gave up.
         """
-        await self._writer.close()
+        await self._stdin().close()
+
+    def _stdin(self) -> StdinWriter:
+        if self._writer is None:
+            # Nobody else can have sent anything to a command that was just made.
+            offset = 0 if self._fresh else None
+            self._writer = StdinWriter(self._client, self.process_id, offset)
+        return self._writer
 
     async def resize(self, rows: int, cols: int) -> bool:
         """Give the command's terminal another size; what runs in its foreground gets SIGWINCH.
@@ -150,7 +158,8 @@ class CommandHandle(CommandReader):
         """Wait until a process of the command listens on a TCP port, of whichever address.
 
         The far side watches, and looks without connecting. A server that goes on behind
-        its leader's end counts. Cancelling it is safe.
+        its leader's end counts. HopX's own agent cannot watch: there a command of ours looks,
+        in bash, which ends with the wait; it cannot see whose port it is. Cancelling it is safe.
 
         Args:
             port: From 1 to 65535.

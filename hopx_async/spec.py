@@ -169,7 +169,8 @@ class CommandSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as it travels, environment included, with the names of `Secret`s."""
-        value = attrs.asdict(self, recurse=False)
+        # By hand: it is asked for twice a start, and asdict asks itself what there is each time.
+        value = {name: getattr(self, name) for name in _FIELDS}
         if isinstance(self.command, tuple):
             value["command"] = list(self.command)
         value["pty"] = list(self.pty) if isinstance(self.pty, tuple) else self.pty
@@ -178,6 +179,9 @@ class CommandSpec:
         # Without masking it makes no difference which of them are secret.
         names = secrets if self.mask_secrets else []
         return value | {"env": env, "tags": dict(self.tags), "secrets": names}
+
+
+_FIELDS = tuple(field.name for field in attrs.fields(CommandSpec))
 
 
 @attrs.frozen

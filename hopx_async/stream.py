@@ -26,6 +26,8 @@ END = "END"
 
 # A spec, which may lie across blocks, ends below this log offset.
 _BEHIND_SPEC = 32 * BLOCK
+# Items made of events that are here already, after which others have a turn.
+_ITEMS_A_TURN = 1024
 # How much farther back each further look for the last lines begins.
 _FARTHER = 8
 
@@ -164,7 +166,9 @@ class EventStream(_Stream[Event]):
     __slots__ = ()
 
     async def _next(self) -> Event:
-        event = await self._event()
+        # Not by `_event`: there may be very many, and each coroutine costs.
+        subscription = self._subscription or await self._begin()
+        event = await self._client.next_event(subscription)
         if event is None:
             raise StopAsyncIteration
         return event
@@ -173,7 +177,8 @@ class EventStream(_Stream[Event]):
 class _CutStream(_Stream[T_co], Generic[T_co]):
     """A stream that makes several items of one event, or none, and holds those not yet taken."""
 
-    __slots__ = ("_ready",)
+    __slots__ = ("_cut_since", "_ready")
+    _cut_since: int
     _ready: deque[T_co]
 
     async def __anext__(self) -> T_co:
@@ -187,11 +192,15 @@ class _CutStream(_Stream[T_co], Generic[T_co]):
 
     async def _next(self) -> T_co:
         while not self._ready:
+            if self._cut_since >= _ITEMS_A_TURN:
+                self._cut_since = 0
+                await anyio.lowlevel.checkpoint()
             before = self._position
             event = await self._event()
             if event is None:
                 raise StopAsyncIteration
             self._ready.extend(self._cut(event, before, self._position))
+            self._cut_since += len(self._ready)
         return self._ready.popleft()
 
     @abstractmethod
@@ -217,6 +226,7 @@ class TextStream(_CutStream[Text]):
         position = self._start or Position(0, UNKNOWN, UNKNOWN)
         self._reader = TextReader(process_id, position, stream, strip=strip)
         self._ready: deque[Text] = deque()
+        self._cut_since = 0
 
     def _cut(self, event: Event, before: Position, after: Position) -> list[Text]:
         return self._reader.feed(event, before, after)
@@ -245,6 +255,7 @@ class LineStream(_CutStream[Line]):
         self._options = (stream, strip)
         self._reader = self._reader_at(self._start or Position(0, UNKNOWN, UNKNOWN))
         self._ready: deque[Line] = deque()
+        self._cut_since = 0
 
     async def _next(self) -> Line:
         if self._last is not None:

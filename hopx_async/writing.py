@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from hopx_async.client import AgentClient
+from hopx_async.client import Way
 from hopx_async.errors import BusyError, InvalidArgument, StdinClosed
 from hopx_async.protocol import lifecycle
 
@@ -50,7 +50,7 @@ class StdinWriter:
         offset: How many bytes were sent to it before, None if that is to be asked.
     """
 
-    def __init__(self, client: AgentClient, process_id: str, offset: int | None) -> None:
+    def __init__(self, client: Way, process_id: str, offset: int | None) -> None:
         self._client = client
         self._process_id = process_id
         self._offset = offset

@@ -97,3 +97,12 @@ async def test_every_await_can_be_cancelled(use: str, moment: int) -> None:
         await asyncio.wait([task])
         assert (await handle.kill()).reason == "killed"
         assert len(sandbox._client._pump._link._live) == 0
+
+
+async def test_a_handle_that_sends_nothing_holds_nothing_for_it() -> None:
+    """The sending side is made when it is first needed: there may be ten thousand handles."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        assert handle._writer is None
+        await handle.kill()
+        assert handle._writer is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import pytest
@@ -15,7 +15,7 @@ from hopx_async.errors import InvalidArgument
 from hopx_async.protocol.events import Exited, Started
 from hopx_async.protocol.text import Line
 from hopx_async.sandbox import Sandbox
-from hopx_async.testing import ScriptedCommand, VirtualTimeLoop, memory
+from hopx_async.testing import MemoryAgent, ScriptedCommand, VirtualTimeLoop, memory
 from tests.support.virtual import CHATTER, SLEEP, STEPS, agent_of, opened
 
 
@@ -65,6 +65,92 @@ async def test_aclose_ends_the_reading_only() -> None:
         await other.aclose()
         assert live(sandbox) == 0
         assert (await handle.info()).status == "running"
+
+
+class Turns:
+    """Counts the turns of the loop while a block runs."""
+
+    def __enter__(self) -> Self:
+        self.count = 0
+        self._handle = asyncio.get_running_loop().call_soon(self._turn)
+        return self
+
+    def _turn(self) -> None:
+        self.count += 1
+        self._handle = asyncio.get_running_loop().call_soon(self._turn)
+
+    def __exit__(self, *_: object) -> None:
+        self._handle.cancel()
+
+
+async def buffered(sandbox: Sandbox) -> hopx.CommandHandle:
+    """Return an ended command with 600 short events of three lines."""
+    handle = await sandbox.commands.start("lots")
+    await handle.wait()
+    return handle
+
+
+async def lots(command: ScriptedCommand) -> int:
+    """Write three lines six hundred times."""
+    for number in range(600):
+        await command.stdout(b"a%d\nb\nc\n" % number)
+    return 0
+
+
+async def test_a_reader_of_what_is_here_lets_others_run() -> None:
+    """However much is here already, a reader takes little of it in one turn of the loop."""
+    async with opened(MemoryAgent({"lots": lots})) as sandbox:
+        handle = await buffered(sandbox)
+        with Turns() as turns:
+            count = len([event async for event in handle.events()])
+        assert count > 600
+        assert turns.count > count / 64
+
+        with Turns() as turns:
+            lines = len([line async for line in handle.lines()])
+        assert lines == 1800
+        assert turns.count > 600 / 64
+
+
+async def test_many_readers_let_others_run_together() -> None:
+    """A hundred readers take hardly more in one turn of the loop than one."""
+    async with opened(MemoryAgent({"lots": lots})) as sandbox:
+        handle = await buffered(sandbox)
+        streams = [handle.events() for _ in range(20)]
+        taken = most = 0
+
+        async def read(stream: hopx.EventStream) -> None:
+            nonlocal taken
+            async for _ in stream:
+                taken += 1
+
+        async with anyio.create_task_group() as group:
+            for stream in streams:
+                group.start_soon(read, stream)
+            seen = 0
+            while taken < 20 * 602:
+                await asyncio.sleep(0)
+                most, seen = max(most, taken - seen), taken
+        assert most <= 64 + 2 * len(streams)
+
+
+async def test_a_reader_cancelled_in_its_turn_for_others_loses_nothing() -> None:
+    """Cancelling where a reader lets others run leaves the event for the next time."""
+    async with opened(MemoryAgent({"lots": lots})) as sandbox:
+        handle = await buffered(sandbox)
+        stream = handle.lines()
+        texts: list[str] = []
+        cancelled = 0
+        while len(texts) < 1800:
+            with anyio.CancelScope() as scope:
+                asyncio.get_running_loop().call_soon(scope.cancel)
+                while True:
+                    texts.append((await anext(stream)).text)
+                    if len(texts) == 1800:
+                        break
+            cancelled += scope.cancelled_caught
+        assert texts == [text for n in range(600) for text in (f"a{n}", "b", "c")]
+        assert cancelled > 10
 
 
 async def test_an_ended_stream_stays_ended() -> None:

@@ -14,6 +14,8 @@ from benchmarks.native import Checker, program
 from benchmarks.places import scratch
 from benchmarks.readings import stamp, told_at
 from benchmarks.worker import Contender, in_flight, main
+from hopx_async.transport.base import Channel, SocketRefused
+from hopx_async.transport.http import HttpTransport
 
 __all__ = ["Ours"]
 
@@ -23,8 +25,10 @@ _HELLO = ["sh", "-c", "echo hi"]
 class Ours(Contender):
     """A local sandbox."""
 
-    async def open(self, where: str = "tmpfs", **options: Any) -> None:
-        """Open the sandbox, its state on a tmpfs or on a disk."""
+    async def open(self, where: str = "tmpfs", *, sockets: bool = True, **options: Any) -> None:
+        """Open the sandbox, its state on a tmpfs or on a disk; maybe as if sockets were blocked."""
+        if not sockets:
+            setattr(HttpTransport, "connect", _blocked)  # noqa: B010  # mypy minds the other way
         self._home = Path(tempfile.mkdtemp(prefix="hopx-bench-", dir=scratch(where)))
         self._sandbox = await hopx.local(state_dir=self._home / "state", **options)
         self._handles: list[hopx.CommandHandle] = []
@@ -69,7 +73,7 @@ class Ours(Contender):
         """Return the seconds in which so many bytes come through events, each compared."""
         checker = Checker()
         begin = time.perf_counter()
-        handle = await self._sandbox.commands.start([program("spout"), str(size)])
+        handle = await self._sandbox.commands.start([program("spout"), str(size)], overflow="wait")
         async for event in handle.events():
             if isinstance(event, hopx.Stdout):
                 checker.check(event.data)
@@ -89,6 +93,10 @@ class Ours(Contender):
         if seen != count or last is None or last.text != str(count):
             raise AssertionError(f"{seen} lines of {count}, the last {last}")
         return time.perf_counter() - begin
+
+
+async def _blocked(_self: HttpTransport) -> Channel:
+    raise SocketRefused("refused by the benchmark, as by a proxy")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,17 @@ from benchmarks.verdict import Answer
 __all__ = ["NAMES", "QUICK", "Row", "row"]
 
 #: In the order of the page.
-NAMES = ("start-wait", "exit-notice", "output")
+NAMES = (
+    "start-wait",
+    "exit-notice",
+    "output",
+    "handles",
+    "catch-up",
+    "long-poll",
+    "markers",
+    "cold-start",
+    "memory",
+)
 #: Those with a guard against regressions.
 QUICK = ("start-wait", "exit-notice", "output")
 

@@ -13,7 +13,7 @@ ABOUT = (
     "The floor is a C program that does nothing else; hopx-ai has no wait and only starts."
 )
 AT_ONCE = 64
-_FLOOR, _SSH, _HOPX = "C floor", "asyncssh", "hopx-ai (start only)"
+_FLOOR, _SSH, _HOPX, _SWE = "C floor", "asyncssh", "hopx-ai (start only)", "SWE-ReX"
 _OURS, _IN_PROCESS = "hopx_async", "asyncio, in process"
 
 
@@ -36,24 +36,30 @@ async def _warm(plan: Plan, answer: Answer) -> None:
         _SSH: ("ssh", {}),
         _HOPX: ("hopx", {}),
     }
+    if not plan.quick:
+        wanted[_SWE] = ("swe", {})
     counts = {
         _FLOOR: plan.size(3000, 800),
         _OURS: plan.size(3000, 800),
         _IN_PROCESS: plan.size(1500, 400),
         _SSH: plan.size(1000, 300),
         _HOPX: plan.size(500, 200),
+        _SWE: plan.size(500, 200),
     }
     async with contenders(wanted) as found:
         await found.there[_OURS].rate(plan.size(3000, 800), AT_ONCE)
         await found.rates(dict.fromkeys(counts, plan.size(200, 50)), AT_ONCE)
         rates = await _rounds(plan, plan.rounds(7), found, counts, "warm")
     answer.figures += [Figure(name, "commands/s", values) for name, values in rates.items()]
-    for other, bound, guarded in (
+    others: list[tuple[str, Bound | None, bool]] = [
         (_FLOOR, Bound(0.70, stretch=0.90), True),
         (_SSH, Bound(1.4, stretch=1.7), True),
         (_HOPX, Bound(3), True),
         (_IN_PROCESS, None, False),
-    ):
+    ]
+    if not plan.quick:
+        others.append((_SWE, None, False))
+    for other, bound, guarded in others:
         answer.findings.append(_over(rates, other, bound, found, guarded=guarded))
 
 

@@ -34,6 +34,7 @@ class Channel(asyncio.Protocol):
         self._begun: list[bytes] = []
         self._begun_bytes = 0
         self._lines: deque[bytes] = deque()
+        self._unsent = bytearray()
         self._held = False
         self._writable = asyncio.Event()
         self._writable.set()
@@ -46,12 +47,24 @@ class Channel(asyncio.Protocol):
         await loop.create_unix_connection(lambda: self, sock=sock)
 
     def send(self, data: bytes) -> None:
-        """Send one line; nothing once the channel has ended."""
+        """Send one line; nothing once the channel has ended.
+
+        The lines of one turn of the loop are written together at its end.
+        """
+        if self._transport is not None and not self._ended:
+            if not self._unsent:
+                asyncio.get_running_loop().call_soon(self._write)
+            self._unsent += data
+            self._unsent += b"\n"
+            if len(self._unsent) >= _HIGH_WATER:
+                self._write()
+
+    def _write(self) -> None:
         transport = self._transport
-        # One that breaks says so only later, and asyncio complains of each line until then.
-        if transport is not None and not self._ended and not transport.is_closing():
-            # Not writelines: from Python 3.12 on it forgets to pause the writer.
-            transport.write(data + b"\n")
+        # One that breaks says so only later, and asyncio complains of each write until then.
+        if transport is not None and self._unsent and not transport.is_closing():
+            transport.write(bytes(self._unsent))
+        self._unsent.clear()
 
     async def room(self) -> None:
         """Wait until the other side has read enough. Cancelling it is safe."""
@@ -73,6 +86,7 @@ class Channel(asyncio.Protocol):
     def close(self) -> None:
         """Close the socket without calling ``on_end``. May be called again."""
         self._ended = True
+        self._write()
         self._lines.clear()
         self._writable.set()
         if self._transport is not None:

@@ -10,7 +10,6 @@ import json
 import os
 import time
 
-from hopx_async.keeper.channel import compact
 from hopx_async.protocol import records
 
 TYPE_CHECKING = False
@@ -25,7 +24,7 @@ def start_line(process_id: str, spec: str, pid: int | None, started_at: float | 
     head = f'{{"id":"{process_id}","spec":{spec}'
     if pid is None:
         return f'{head},"pid":null,"started_at":null}}'
-    return f'{head},"pid":{pid},"started_at":{compact(started_at)}}}'
+    return f'{head},"pid":{pid},"started_at":{started_at!r}}}'
 
 
 def end_line(process_id: str, end: int, size: int, outcome: str) -> str:
@@ -63,24 +62,27 @@ class Index:
 
     def ends(self) -> dict[str, float]:
         """Return the ids whose end the file tells, with the Unix time; cut a torn last line off."""
+        return self._own().times
+
+    def _own(self) -> _Lines:
         read = _Lines()
         read.take(self._fd)
         if read.whole != self.size:
             os.ftruncate(self._fd, read.whole)
             self.size = read.whole
-        return read.times
+        return read
 
-    def ended_ids(self) -> set[str]:
-        """Return the ids whose end this or another keeper's file tells.
+    def ended(self) -> dict[str, int]:
+        """Return the ids whose end this or another keeper's file tells, with the log offset behind.
 
         A torn last line is cut off; in the others' files, whose keepers may be writing, it
         is ignored.
         """
-        ended = set(self.ends())
+        ended = self._own().log_ends
         for name in self._others():
             read = _Lines()
             read.take_file(f"{self._state_dir}/{name}")
-            ended |= read.times.keys()
+            ended |= read.log_ends
         return ended
 
     def take_over(self) -> None:
@@ -164,6 +166,8 @@ class _Lines:
         self.whole = 0
         #: When those ended whose end is told, and which were not forgotten.
         self.times: dict[str, float] = {}
+        #: Log offsets behind their ends.
+        self.log_ends: dict[str, int] = {}
         self._starts: dict[str, bytes] = {}
         self._ends: dict[str, bytes] = {}
         self._gone: dict[str, tuple[float, bytes]] = {}
@@ -207,10 +211,12 @@ class _Lines:
             outcome = entry.get("exit")
             at = outcome.get("ended_at") if isinstance(outcome, dict) else None
             self.times[process_id] = at if isinstance(at, (int, float)) else 0.0
+            end = entry.get("end")
+            self.log_ends[process_id] = end if isinstance(end, int) else 0
         elif "gone" in entry:
             at = entry["gone"]
             self._gone[process_id] = (at if isinstance(at, (int, float)) else 0.0, line)
-            for known in (self._starts, self._ends, self.times):
+            for known in (self._starts, self._ends, self.times, self.log_ends):
                 known.pop(process_id, None)
 
 

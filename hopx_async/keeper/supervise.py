@@ -11,7 +11,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Backoff", "Child", "child_env", "describe_status", "python_module", "socket_pair"]
+__all__ = [
+    "Backoff",
+    "Child",
+    "agent_env",
+    "child_env",
+    "describe_status",
+    "python_module",
+    "socket_pair",
+]
 
 # What Python and its libraries need; nothing of it is a secret, and none of it is ours.
 _KEPT = frozenset(
@@ -27,15 +35,23 @@ _KEPT = frozenset(
     }
 )
 _KEPT_PREFIXES = ("LC_", "COVERAGE_")
+# glibc's own bounds give the pages of each frame (some 200 KiB) back and fetch new ones for the
+# next. Up to so much stays with the agent.
+_KEEP_PAGES = {"MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "16777216"}
 
 
 def child_env(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of keeper and agent."""
+    """Return the environment of a keeper."""
     return {
         name: value
         for name, value in environ.items()
         if name in _KEPT or name.startswith(_KEPT_PREFIXES)
     }
+
+
+def agent_env(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of an agent."""
+    return {**child_env(environ), **_KEEP_PAGES}
 
 
 class Child:

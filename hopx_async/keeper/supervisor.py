@@ -20,6 +20,7 @@ from hopx_async.keeper.subreaper import become_subreaper
 from hopx_async.keeper.supervise import (
     Backoff,
     Child,
+    agent_env,
     child_env,
     describe_status,
     socket_pair,
@@ -194,7 +195,7 @@ class Root:
         ours, its = socket_pair()
         with its:
             fds = {"listen": self._sock.fileno(), "root": its.fileno(), **self._state.fds}
-            self._agent = Child(self._agent_command, fds, self._env)
+            self._agent = Child(self._agent_command, fds, agent_env(os.environ))
         self._own.add(self._agent.pid)
         self._heard = time.monotonic()
         self._to_agent = Channel(ours, self._loop, self._from_agent, self._agent_let_go)

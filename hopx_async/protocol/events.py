@@ -163,7 +163,7 @@ class EventReader:
         self._reader = records.RecordReader(position.offset)
         self._jumped = False
         # What came behind a gap waits here until everything before the gap is read.
-        self._later: deque[tuple[int, bytes]] = deque()
+        self._later: deque[tuple[int, bytes | memoryview]] = deque()
         self.position = position
         # Whether a stream's count is where the log is; behind a line it may be ahead of it.
         self._caught_up = [position.offset == 0, position.offset == 0]
@@ -195,7 +195,7 @@ class EventReader:
         """Whether the terminal event has been read."""
         return self.state == lifecycle.ENDED
 
-    def feed(self, offset: int, data: bytes) -> int:
+    def feed(self, offset: int, data: bytes | memoryview) -> int:
         """Add log bytes that begin at *offset*; return how many of them were new.
 
         What was fed before falls away. An offset beyond is a jump over what
@@ -229,7 +229,7 @@ class EventReader:
         Raises:
             RemoteProtocolError: If the bytes break the grammar of a log.
         """
-        while not self.ended:
+        while (state := self.state) != lifecycle.ENDED:
             try:
                 record = self._reader.read()
                 if record is None:
@@ -237,8 +237,13 @@ class EventReader:
                         return None
                     self._cross_gap()
                     continue
-                state = lifecycle.advance(self.state, record.kind)
-                event = self._event(record)
+                kind = record.kind
+                if kind in records.DATA_KINDS and state == lifecycle.RUNNING and not self._jumped:
+                    # What comes most by far, and changes nothing.
+                    event: Event | None = self._data(record)
+                else:
+                    state = lifecycle.advance(state, kind)
+                    event = self._event(record)
             except (records.RecordError, lifecycle.LifecycleError) as error:
                 raise RemoteProtocolError(f"log of {self._process_id}: {error}") from error
             self.state = state
@@ -294,7 +299,8 @@ class EventReader:
     def _data(self, record: records.Record) -> Stdout | Stderr | None:
         data = record.data
         index = 1 if record.kind == records.STDOUT else 2
-        begin, end = record.stream_offset, record.stream_offset + len(data)
+        begin = record.stream_offset
+        end = begin + len(data)
         read = begin if self.position[index] == UNKNOWN else self.position[index]
         if begin != read:
             if begin > read or self._caught_up[index - 1]:

@@ -201,8 +201,8 @@ def problem_with_spec(spec: dict[str, object]) -> Problem | None:
     Keys are those of ``CommandSpec``: ``command`` is a text for ``bash -c`` or a
     list of arguments, ``env`` maps names to values (None unsets).
     """
-    unknown = sorted(set(spec) - _SPEC_KEYS)
-    if unknown:
+    if not spec.keys() <= _SPEC_KEYS:
+        unknown = sorted(spec.keys() - _SPEC_KEYS)
         return Problem(unknown[0], spec[unknown[0]], "this far side does not know that argument")
     return (
         problem_with_id(spec.get("process_id"))
@@ -231,8 +231,9 @@ def _problem_with_command(command: object) -> Problem | None:
         return Problem("command", command, "a command has at least a program")
     for index, argument in enumerate(command):
         empty = "the program is not empty" if index == 0 else None
-        problem = _problem_with_text(f"command[{index}]", argument, empty=empty)
+        problem = _problem_with_text("command", argument, empty=empty)
         if problem is not None:
+            problem.parameter = f"command[{index}]"
             return problem
     return None
 
@@ -245,7 +246,7 @@ def _problem_with_text(parameter: str, text: object, *, empty: str | None) -> Pr
     if "\0" in text:
         return Problem(parameter, text, "no NUL character")
     try:
-        size = len(text.encode())
+        size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         return Problem(parameter, text, "it can be encoded as UTF-8")
     if size > MAX_TEXT_BYTES:

@@ -170,16 +170,19 @@ class Link:
         elif (asking := self._askings.get(control.ask)) is not None:
             subscription = asking.subscription
             news.subscriptions[subscription] = None
+            asking.over = True
             if isinstance(control, wire.Over):
                 self._over(subscription)
             else:
                 self._refused(subscription, wire.error_from_dict(control.error))
 
-    def _receive_data(self, asking: Asking, offset: int, data: bytes) -> None:
+    def _receive_data(self, asking: Asking, offset: int, data: bytes | memoryview) -> None:
         subscription = asking.subscription
         reader = subscription._reader
         if reader is None:
             self._receive_fate(subscription, offset, data)
+            asking.over = True
+            self._forget(subscription)
             return
         if offset < asking.end:
             return  # a frame that came twice
@@ -194,7 +197,9 @@ class Link:
         if reader.pending:
             self._holders.received(subscription)
 
-    def _receive_fate(self, subscription: Subscription, offset: int, data: bytes) -> None:
+    def _receive_fate(
+        self, subscription: Subscription, offset: int, data: bytes | memoryview
+    ) -> None:
         process_id = subscription.process_id
         reader = RecordReader(offset)
         reader.feed(data)
@@ -206,7 +211,6 @@ class Link:
             raise RemoteProtocolError(f"{record!r} is no last record of {process_id}")
         # How much output came before is not known here: the cursor is of no use for output.
         subscription._fate = exit_event(process_id, record, Position(record.end, 0, 0))
-        self._forget(subscription)
 
     def _over(self, subscription: Subscription) -> None:
         reader = subscription._reader
@@ -242,16 +246,18 @@ class Link:
             self._fail(subscription, error)
             return None
         if reader.ended:
+            for asking in subscription._askings:
+                asking.over = asking.end >= reader.position.offset
             subscription.close()
         elif event is not None:
-            self._grant(subscription, reader)
+            self._grant(subscription, reader, drained=reader.pending == 0)
         elif subscription._lost:
             return subscription._lose()
         elif subscription._over:
             self._check_over(subscription, reader)
         else:
             # Not only after progress: on a feed that lags, all may have come before.
-            self._grant(subscription, reader)
+            self._grant(subscription, reader, drained=True)
         return event
 
     def _read(self, subscription: Subscription, reader: EventReader) -> Event | None:
@@ -265,13 +271,16 @@ class Link:
             self._holders.looked(subscription, took=event is not None, empty=not left)
         return event
 
-    def _grant(self, subscription: Subscription, reader: EventReader) -> None:
-        pending, missing = reader.pending, reader.missing
+    def _grant(self, subscription: Subscription, reader: EventReader, *, drained: bool) -> None:
+        if drained:
+            subscription._widen(reader.fed)
+        # What a record lacks is of interest to who has found no whole one.
+        missing = reader.missing if drained else 0
         for asking in subscription._askings:
             left = asking.granted - asking.received
-            if pending == 0 and left < subscription._window // 2:
-                # It is read as fast as it comes: let more be under way.
-                subscription._window = min(2 * subscription._window, subscription._most)
+            if left >= subscription._window // 2 and left >= missing:
+                continue
+            pending = reader.pending
             room = max(subscription._window - pending, missing)
             if left < room // 2 or left < missing:
                 asking.granted = asking.received + room
@@ -309,8 +318,8 @@ class Link:
             self._askings.pop(asking.ask, None)
             outbox = self._outbox[asking.feed]
             outbox.drop(("credit", asking.ask))
-            # What the far side has not heard of yet, it need not forget.
-            if not outbox.drop(("ask", asking.ask)):
+            # What the far side has not heard of yet, or has forgotten, it need not forget.
+            if not outbox.drop(("ask", asking.ask)) and not asking.over:
                 outbox.add(wire.Leave(asking.ask))
         subscription._askings = ()
 

@@ -19,7 +19,7 @@ from hopx_async.errors import (
     RateLimited,
     RemoteProtocolError,
 )
-from hopx_async.protocol import lifecycle, wire
+from hopx_async.protocol import lifecycle, records, wire
 
 __all__ = ["MAX_ASKINGS", "LogSource", "Peer", "Readers"]
 
@@ -247,7 +247,7 @@ class Peer:
 
     def _piece(self, asked: _Asked, limit: int) -> tuple[int, bytes] | None:
         if asked.output:
-            limit = min(limit, asked.total - asked.sent)
+            limit = _up_to_block(asked.offset, min(limit, asked.total - asked.sent))
             piece = self._logs.read(asked.process_id, asked.offset, limit)
         else:
             # A terminal record is smaller than `_LEAST_TURN` (its tail is bounded).
@@ -311,3 +311,9 @@ class Peer:
                 del self._waiting[key]
             else:
                 waiting.pop(ask, None)
+
+
+def _up_to_block(offset: int, limit: int) -> int:
+    """Return *limit*, or less so that no record is cut: halves would have to be joined again."""
+    beyond = (offset + limit) % records.BLOCK
+    return limit - beyond if beyond <= limit // 2 else limit

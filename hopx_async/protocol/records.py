@@ -78,21 +78,17 @@ DATA_KINDS = frozenset({STDOUT, STDERR})
 TERMINAL_KINDS = frozenset({EXITED, LOST})
 FIRST_KINDS = frozenset({BASE, SPEC})
 KIND_NAMES = {
-    BASE: "Base",
-    SPEC: "Spec",
-    STARTED: "Started",
-    STDOUT: "Stdout",
-    STDERR: "Stderr",
-    EXITED: "Exited",
-    LOST: "Lost",
-    USAGE: "Usage",
-    PAD: "Pad",
-}
+    BASE: "Base", SPEC: "Spec", STARTED: "Started", STDOUT: "Stdout", STDERR: "Stderr",
+    EXITED: "Exited", LOST: "Lost", USAGE: "Usage", PAD: "Pad",
+}  # fmt: skip
 
 HEADER = struct.Struct("<BxxxId")
 BASE_PAYLOAD = struct.Struct("<QQQ")
 DATA_PREFIX = struct.Struct("<Q")
 _DATA_HEADER = struct.Struct("<BxxxIdQ")
+_LEAST_SIZES = {
+    kind: HEADER.size + (DATA_PREFIX.size if kind in DATA_KINDS else 0) for kind in KIND_NAMES
+}
 _PADS = bytes([PAD]) * BLOCK
 # Less room than this at the end of a block is padded, not filled with a sliver.
 _LEAST_ROOM = _DATA_HEADER.size + 1
@@ -193,7 +189,7 @@ class Record:
     __slots__ = ("_buffer", "_start", "_stop", "at", "end", "kind", "offset")
 
     def __init__(  # noqa: PLR0917  # made once per record, where keywords cost
-        self, kind: int, at: float, offset: int, buffer: bytes, start: int, stop: int
+        self, kind: int, at: float, offset: int, buffer: bytes | memoryview, start: int, stop: int
     ) -> None:
         self.kind = kind
         self.at = at
@@ -210,7 +206,7 @@ class Record:
     @property
     def payload(self) -> bytes:
         """The bytes behind the header."""
-        return self._buffer[self._start : self._stop]
+        return bytes(self._buffer[self._start : self._stop])
 
     @property
     def stream_offset(self) -> int:
@@ -221,7 +217,7 @@ class Record:
     @property
     def data(self) -> bytes:
         """The output of a data record."""
-        return self._buffer[self._start + DATA_PREFIX.size : self._stop]
+        return bytes(self._buffer[self._start + DATA_PREFIX.size : self._stop])
 
     def base(self) -> tuple[int, int, int]:
         """Return log offset, stdout bytes and stderr bytes of a ``BASE`` record.
@@ -277,7 +273,7 @@ class RecordReader:
         # Nobody has checked the size yet; it must not become a grant without bounds.
         return max(0, min(size, MAX_SPEC_BYTES) - self.pending)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Add the bytes that follow those fed before."""
         self._chunks.append(data)
         self._waiting += len(data)
@@ -287,9 +283,9 @@ class RecordReader:
         """Drop what is pending and go on at log *offset*."""
         #: Log offset behind the last record read (pads count as read).
         self.offset = offset
-        self._buffer = b""
+        self._buffer: bytes | memoryview = b""
         self._position = 0
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | memoryview] = []
         self._waiting = 0
         #: Bytes fed and not yet read.
         self.pending = 0
@@ -300,15 +296,20 @@ class RecordReader:
         Raises:
             RecordError: If the bytes are no record. Nothing was taken then.
         """
-        self._skip_pads()
-        if not self._ensure(HEADER.size):
-            self._check_kind()
-            return None
-        kind, size, at = HEADER.unpack_from(self._buffer, self._position)
-        self._check(kind, size)
-        if not self._ensure(size):
-            return None
+        here = self.pending - self._waiting
+        if here < HEADER.size or self._buffer[self._position] == PAD:
+            self._skip_pads()
+            if not self._ensure(HEADER.size):
+                self._check_kind()
+                return None
+            here = self.pending - self._waiting
         start = self._position
+        kind, size, at = HEADER.unpack_from(self._buffer, start)
+        self._check(kind, size)
+        if size > here:
+            if not self._ensure(size):
+                return None
+            start = self._position
         record = Record(kind, at, self.offset, self._buffer, start, start + size)
         self._advance(size)
         return record
@@ -340,9 +341,9 @@ class RecordReader:
             self._check(self._buffer[self._position], HEADER.size)
 
     def _check(self, kind: int, size: int) -> None:
-        if kind not in KIND_NAMES:
+        least = _LEAST_SIZES.get(kind)
+        if least is None:
             raise RecordError(f"kind {kind} at log offset {self.offset}")
         room = BLOCK - self.offset % BLOCK if kind != SPEC else MAX_SPEC_BYTES
-        least = HEADER.size + (DATA_PREFIX.size if kind in DATA_KINDS else 0)
         if not least <= size <= room:
             raise RecordError(f"size {size} of {KIND_NAMES[kind]} at log offset {self.offset}")

@@ -30,9 +30,10 @@ class Asking:
         granted: Log bytes that may be sent on it, counted from its beginning.
         received: Log bytes that came on it.
         end: Log offset behind what came on it.
+        over: Whether the far side has forgotten it, since nothing follows.
     """
 
-    __slots__ = ("ask", "end", "feed", "granted", "received", "subscription")
+    __slots__ = ("ask", "end", "feed", "granted", "over", "received", "subscription")
 
     def __init__(self, ask: int, feed: int, subscription: Subscription) -> None:
         self.ask = ask
@@ -41,6 +42,7 @@ class Asking:
         self.granted = 0
         self.received = 0
         self.end = 0
+        self.over = False
 
 
 class Subscription:
@@ -57,8 +59,8 @@ class Subscription:
     """
 
     __slots__ = (
-        "_askings", "_fate", "_link", "_lost", "_most", "_over", "_reader", "_start", "_window",
-        "done", "error", "output", "parked", "process_id",
+        "_askings", "_fate", "_link", "_lost", "_most", "_over", "_reader", "_start", "_widened",
+        "_window", "done", "error", "output", "parked", "process_id",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +78,8 @@ class Subscription:
         self._reader = EventReader(process_id, position) if output else None
         self._fate: Event | None = None
         self._window = min(FIRST_WINDOW, most)
+        # How far the log had come when the window became what it is.
+        self._widened = position.offset
         self._askings: tuple[Asking, ...] = ()
         # The far side said that nothing follows, or that it knows the command no more.
         self._over = False
@@ -113,12 +117,19 @@ class Subscription:
         self.done = True
         self._link._forget(self)
 
+    def _widen(self, fed: int) -> None:
+        """Let more be under way if a whole window came and was read as fast as it came."""
+        if fed - self._widened >= self._window < self._most:
+            self._window = min(2 * self._window, self._most)
+            self._widened = fed
+
     def _park(self) -> int:
         """Drop what arrived and was not taken, and return how many bytes that was."""
         dropped = self.buffered
         if self._reader is not None:
             self._reader.rewind()
         self._window = min(FIRST_WINDOW, self._most)
+        self._widened = self.position.offset
         self._over = False
         self.parked = True
         return dropped

@@ -9,12 +9,15 @@ that were: what was handed out falls away again by its count.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
 from hopx_async.model import Stream
-from hopx_async.protocol.cursor import UNKNOWN, Position, print_cursor
+from hopx_async.protocol.cursor import UNKNOWN, Position
 from hopx_async.protocol.events import Event, Exited, Lost, Stderr, Stdout, Truncated
+from hopx_async.protocol.line import Line, Text, WholeLine
 
 __all__ = [
     "MAX_LINE_BYTES",
@@ -36,51 +39,6 @@ _ESCAPE = re.compile(
 )
 _UNFINISHED_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)?\Z")
 _STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
-
-
-# No slots: a frozen object with them takes half as long again to make, and there are millions.
-@attrs.frozen(kw_only=True, slots=False)
-class _Piece:
-    """What a line and a text have in common."""
-
-    stream: Stream
-    text: str
-    at: float
-    # The command, and the numbers of a `Position`.
-    _place: tuple[str, int, int, int] = attrs.field(alias="place", repr=False)
-
-    @property
-    def cursor(self) -> str:
-        """The position behind it; what waits in the other stream is not passed over."""
-        process_id, *numbers = self._place
-        return print_cursor(process_id, Position(*numbers))
-
-
-class Text(_Piece):
-    """A piece of one stream, decoded; cut anywhere, but never within a character.
-
-    Attributes:
-        stream: ``"stdout"`` or ``"stderr"``.
-        text: The text; bytes that are not UTF-8 became U+FFFD.
-        at: Unix time at which its last bytes were observed.
-    """
-
-
-@attrs.frozen(kw_only=True, slots=False)
-class Line(_Piece):
-    """A line of one stream, without its newline.
-
-    Attributes:
-        stream: ``"stdout"`` or ``"stderr"``.
-        text: The text; bytes that are not UTF-8 became U+FFFD.
-        at: Unix time at which its last bytes were observed.
-        lost_before: Bytes of its stream that retention freed before this line was read.
-        partial: Whether the line goes on in the next one of its stream: it is over 16 MiB, or
-            its rest was freed.
-    """
-
-    lost_before: int = 0
-    partial: bool = False
 
 
 def strip_escapes(data: bytes | bytearray) -> bytes | bytearray:
@@ -210,13 +168,19 @@ class LineReader(_Reader):
             texts = data.decode(errors="replace").split("\n")
         process_id, offset, *counts = self._place(before)
         count, other, stream = counts[index], counts[1 - index], _STREAMS[index]
-        lines = []
-        for text, raw in zip(texts, data.split(b"\n"), strict=True):
+        # Of ASCII, which is most there is, the texts are as long as the bytes.
+        raws: Sequence[str | bytes] = (
+            texts if data.isascii() and not self._strip else data.split(b"\n")
+        )
+        lines: list[Line] = []
+        for text, raw in zip(texts, raws, strict=True):
             count += len(raw) + 1
             place = (
                 (process_id, offset, other, count) if index else (process_id, offset, count, other)
             )
-            lines.append(Line(stream=stream, text=text, at=at, place=place))
+            line: Any = WholeLine(stream, text, at, place)
+            line.__class__ = Line
+            lines.append(line)
         self._waiting[index].handed = count
         return lines
 

@@ -227,8 +227,11 @@ def _decode(decoder: msgspec.json.Decoder[Any], text: str | bytes) -> Any:
         raise RemoteProtocolError(f"an unknown frame: {error}") from error
 
 
-def pieces(frame: bytes) -> Iterator[tuple[int, int, bytes]]:
+def pieces(frame: bytes) -> Iterator[tuple[int, int, bytes | memoryview]]:
     """Yield ask, log offset and bytes of each piece of a binary *frame*.
+
+    The piece that is most of the frame is a view of it, for copies are what large ones cost.
+    Others are not: a view of little would hold on to much.
 
     Raises:
         RemoteProtocolError: If it is too large or not made of whole pieces.
@@ -236,17 +239,18 @@ def pieces(frame: bytes) -> Iterator[tuple[int, int, bytes]]:
     if len(frame) > MAX_DATA_BYTES:
         raise RemoteProtocolError(f"a binary frame of {len(frame)} bytes, at most {MAX_DATA_BYTES}")
     place = 0
+    view = memoryview(frame)
     while place < len(frame):
         try:
             ask, offset, size = PIECE.unpack_from(frame, place)
         except struct.error:
             raise RemoteProtocolError("a binary frame that ends within a piece") from None
         place += PIECE.size
-        data = frame[place : place + size]
-        if len(data) < size:
+        end = place + size
+        if end > len(frame):
             raise RemoteProtocolError("a binary frame that ends within a piece")
-        yield ask, offset, data
-        place += size
+        yield ask, offset, view[place:end] if 2 * size > len(frame) else frame[place:end]
+        place = end
 
 
 # Errors, as they travel: {"code", "message", data...}.

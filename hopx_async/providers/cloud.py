@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 import anyio
 
+from hopx_async.arguments import check_seconds
 from hopx_async.errors import (
     AgentFault,
     AgentUnreachable,
@@ -28,7 +29,6 @@ from hopx_async.protocol import cloud
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.protocol.cloud import SandboxInfo, TemplateInfo
 from hopx_async.protocol.rate import Pace
-from hopx_async.providers.remote import check_seconds
 from hopx_async.transport.cloud_access import Tokens
 from hopx_async.transport.control_plane import ControlPlane
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 
+from hopx_async.arguments import check_seconds
 from hopx_async.errors import (
     AgentUnreachable,
     ConflictError,
@@ -24,7 +25,7 @@ from hopx_async.protocol.cloud import SandboxInfo
 from hopx_async.providers.cloud import Client
 from hopx_async.providers.creating import CREATE_VARIABLE, Wish, created
 from hopx_async.providers.reaching import access_to
-from hopx_async.providers.remote import check_seconds, open_agent
+from hopx_async.providers.remote import open_agent
 from hopx_async.providers.stock import open_stock
 from hopx_async.sandbox import Sandbox
 from hopx_async.secret import plain_env

@@ -10,21 +10,22 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import anyio.to_thread
 
+from hopx_async.arguments import check_seconds
 from hopx_async.errors import BusyError, InvalidArgument, Unsupported
 from hopx_async.model import refuse
 from hopx_async.opening import Opening
 from hopx_async.protocol import lifecycle, records
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
 from hopx_async.providers.isolation import check_asked, check_found, warn_of_fallback
-from hopx_async.providers.remote import check_seconds, open_agent
 from hopx_async.providers.root_process import RootProcess, stop_by_pid
-from hopx_async.sandbox import Sandbox
-from hopx_async.transport.access import TokenAccess
+
+if TYPE_CHECKING:
+    from hopx_async.sandbox import Sandbox
 
 __all__ = ["local"]
 
@@ -181,7 +182,12 @@ async def _open(
             config["workspace"] = str(home / "workspace")
     lease = _LocalLease(state, home, grace, detached=detached)
     try:
-        url, token = await lease.start(config)
+        await lease.start(config)
+        # What talks to an agent takes as long to import as one takes to come up: meanwhile.
+        from hopx_async.providers.remote import open_agent
+        from hopx_async.transport.access import TokenAccess
+
+        url, token = await lease.announced()
         access = TokenAccess(url, token)
         sandbox = await open_agent(access, lease, give_up_after=give_up_after)
         if lease.found:
@@ -218,9 +224,13 @@ class _LocalLease:
         """Whether the agent ran before."""
         return self._root is None
 
-    async def start(self, config: dict[str, Any]) -> tuple[str, str]:
-        """Start the root, or find the one that holds the state directory; return URL and token."""
+    async def start(self, config: dict[str, Any]) -> None:
+        """Start a root, which ends at once if another one holds the state directory."""
         self._root = await RootProcess.start(self._state, config)
+
+    async def announced(self) -> tuple[str, str]:
+        """Wait until it is up, or find the other one; return URL and token."""
+        assert self._root is not None
         try:
             announced = await self._root.announced()
         except BusyError:

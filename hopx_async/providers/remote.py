@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from hopx_async.arguments import check_seconds
 from hopx_async.client import AgentClient
 from hopx_async.errors import InvalidArgument, RemoteProtocolError, Unsupported
 from hopx_async.model import Capabilities
@@ -17,7 +18,7 @@ from hopx_async.transport.access import Access, TokenAccess, check_url
 from hopx_async.transport.base import Transport
 from hopx_async.transport.http import HttpTransport
 
-__all__ = ["Elsewhere", "check_seconds", "open_agent", "open_transport", "remote"]
+__all__ = ["Elsewhere", "open_agent", "open_transport", "remote"]
 
 
 def remote(url: str, *, token: str, give_up_after: float = GIVE_UP_AFTER) -> Opening[Sandbox]:
@@ -84,12 +85,6 @@ def _optional() -> list[str]:
     """Return the names of what a far side may leave out: then it is as if it had no such thing."""
     fields = attrs.fields_dict(Capabilities)
     return [name for name, field in fields.items() if field.default is not attrs.NOTHING]
-
-
-def check_seconds(parameter: str, value: float) -> None:
-    """Raise `InvalidArgument` unless *value* is a finite number of seconds above 0."""
-    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise InvalidArgument(parameter, repr(value), "a finite number of seconds above 0")
 
 
 class Elsewhere:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from hopx_async.arguments import check_seconds
 from hopx_async.errors import InvalidArgument
 from hopx_async.opening import Opening
 from hopx_async.protocol.backoff import GIVE_UP_AFTER
-from hopx_async.providers.remote import Elsewhere, check_seconds, open_transport
+from hopx_async.providers.remote import Elsewhere, open_transport
 from hopx_async.sandbox import Lease, Sandbox
 from hopx_async.transport.base import Transport
 

@@ -67,11 +67,11 @@ class Pump:
         self._link = Link()
         self._feeds = 0
         self._feed: int | None = None
-        self._writable = anyio.Event()
-        self._wanted = anyio.Event()
+        self._writable = asyncio.Event()
+        self._wanted = asyncio.Event()
         # Set, and made anew, whenever something was sent or the connection was lost.
-        self._moved = anyio.Event()
-        self._waiters: dict[Subscription, anyio.Event] = {}
+        self._moved = asyncio.Event()
+        self._waiters: dict[Subscription, asyncio.Event] = {}
         self._listeners: dict[Subscription, Callable[[], None]] = {}
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -148,7 +148,7 @@ class Pump:
         """Wait until there may be something to take. Cancelling it is safe."""
         event = self._waiters.get(subscription)
         if event is None:
-            event = self._waiters[subscription] = anyio.Event()
+            event = self._waiters[subscription] = asyncio.Event()
         try:
             await event.wait()
         finally:
@@ -220,7 +220,7 @@ class Pump:
             reason = await self._serve_until_hopeless(backoff)
             _log.warning("link of %s given up: %s", self._transport.name, reason)
             backoff.succeeded()
-            self._wanted = anyio.Event()
+            self._wanted = asyncio.Event()
             self._fail(reason)
             await self._wanted.wait()
 
@@ -280,7 +280,7 @@ class Pump:
     async def _write(self, channel: Channel, feed: int) -> None:
         while True:
             await self._writable.wait()
-            self._writable = anyio.Event()
+            self._writable.clear()
             while (frame := self._link.data_to_send(feed)) is not None:
                 await channel.send(frame)
                 self._tell_moved()
@@ -304,7 +304,7 @@ class Pump:
     # Waking and failing.
 
     def _tell_moved(self) -> None:
-        moved, self._moved = self._moved, anyio.Event()
+        moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
     def _answer(self, reply: wire.Reply) -> None:

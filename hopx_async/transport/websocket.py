@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import ClientProtocol
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -22,6 +24,7 @@ from hopx_async.errors import (
 )
 from hopx_async.protocol import wire
 from hopx_async.transport.base import Channel, SocketRefused
+from hopx_async.transport.byte_reader import use_byte_reader
 
 __all__ = ["PASSING_STATUSES", "PING_SECONDS", "WebSocketChannel", "open_channel"]
 
@@ -51,6 +54,12 @@ def _told_by_us(status: int, body: bytes) -> HopxError | None:
         return wire.error_from_dict(msgspec.json.decode(body)["error"], status=status)
     except (msgspec.DecodeError, TypeError, KeyError):
         return None
+
+
+class _Connection(ClientConnection):
+    def __init__(self, protocol: ClientProtocol, **options: Any) -> None:
+        use_byte_reader(protocol)
+        super().__init__(protocol, **options)
 
 
 async def open_channel(
@@ -89,6 +98,7 @@ async def open_channel(
             proxy=None,
             user_agent_header=None,
             logger=_log,
+            create_connection=_Connection,
         )
     except InvalidStatus as error:
         raise _refusal(error, name, refused) from error

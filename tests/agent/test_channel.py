@@ -7,13 +7,13 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from hopx_async.agent import channel as channels
 from hopx_async.agent.channel import Channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    import pytest
 
 
 class Owner:
@@ -130,6 +130,40 @@ async def test_an_own_close_is_not_told() -> None:
         await asyncio.sleep(0)
 
         assert owner.ends == []
+
+
+async def test_lines_of_one_turn_are_written_together() -> None:
+    """What is sent in one turn of the loop costs one write, in order, and is there after it."""
+    async with owning() as owner:
+        assert owner.channel._transport is not None
+        for number in range(100):
+            owner.channel.send(b"%d" % number)
+        with pytest.raises(BlockingIOError):
+            owner.other.recv(10)
+        await asyncio.sleep(0)
+
+        assert owner.other.recv(10_000).split() == [b"%d" % number for number in range(100)]
+
+
+async def test_what_was_sent_before_a_close_is_written() -> None:
+    """A last line reaches the other side although the channel is closed in the same turn."""
+    async with owning() as owner:
+        owner.channel.send(b"last")
+        owner.channel.close()
+
+        assert owner.other.recv(100) == b"last\n"
+
+
+async def test_what_waits_for_the_end_of_a_turn_is_bounded() -> None:
+    """Much is written at once, so that room() knows of it within the same turn."""
+    async with owning() as owner:
+        owner.channel.send(b"x" * 8_000_000)
+
+        assert not owner.channel._unsent
+        waiting = asyncio.create_task(owner.channel.room())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        waiting.cancel()
 
 
 async def test_room_waits_until_the_other_side_reads() -> None:

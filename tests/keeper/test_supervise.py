@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from hopx_async.keeper.supervise import Backoff, Child, child_env, describe_status
+from hopx_async.keeper.supervise import Backoff, Child, agent_env, child_env, describe_status
 
 
 def test_backoff_gives_up_after_too_many() -> None:
@@ -28,6 +28,17 @@ def test_child_env_has_no_secrets() -> None:
     kept = child_env({"PATH": "p", "PYTHONPATH": "q", "HOPX_TOKEN": "t", "AWS_SECRET": "s"})
 
     assert kept == {"PATH": "p", "PYTHONPATH": "q"}
+
+
+def test_agent_env_has_what_keeps_its_memory_and_no_secrets() -> None:
+    """agent_env adds to child_env what glibc keeps of the memory of frames, and nothing else."""
+    environ = {"PATH": "p", "HOPX_TOKEN": "t"}
+    added = agent_env(environ).keys() - child_env(environ).keys()
+
+    assert {name.removeprefix("MALLOC_") for name in added} == {
+        "MMAP_THRESHOLD_",
+        "TRIM_THRESHOLD_",
+    }
 
 
 def test_child_inherits_named_descriptors_only() -> None:

@@ -112,6 +112,15 @@ class Reader:
             assert self.position[1:] == (len(written["stdout"]), len(written["stderr"]))
 
 
+class CuttingLogs(MemoryLogs):
+    """Logs that are read in pieces that end anywhere, within records too."""
+
+    def read(self, process_id: str, offset: int, limit: int) -> tuple[int, bytes] | None:
+        """Return somewhat less than there is; how much depends on nothing but the offset."""
+        less = offset * 7919 % min(limit, records.BLOCK)
+        return super().read(process_id, offset, limit - less)
+
+
 class Pair:
     """A link and any number of connections to one agent.
 
@@ -120,6 +129,7 @@ class Pair:
         segment_bytes: The size of the logs' segments.
         single: Whether frames come once and over one connection at a time; nothing may
             then be sent twice.
+        cut: Whether the agent cuts records anywhere when it sends them.
     """
 
     def __init__(
@@ -128,8 +138,10 @@ class Pair:
         budget: int = BUDGET,
         segment_bytes: int = records.BLOCK,
         single: bool = True,
+        cut: bool = False,
     ) -> None:
-        self.logs = MemoryLogs(segment_bytes=segment_bytes)
+        logs = CuttingLogs if cut else MemoryLogs
+        self.logs = logs(segment_bytes=segment_bytes)
         self.link = Link(budget=budget)
         self.commands: list[Command] = []
         self.readers: list[Reader] = []

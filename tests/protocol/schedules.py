@@ -42,7 +42,7 @@ KINDS: dict[str, Kind] = {
     "poll with drops": Kind(polls=True, faults=True, drops=True),
     "socket and poll": Kind(feeds=2, polls=None, faults=True),
 }
-_BUDGETS = (64 << 20, 64 << 20, 1 << 20, 300 << 10)
+_BUDGETS = (64 << 20, 1 << 20, 300 << 10, 200 << 10)
 _MOST_COMMANDS, _MOST_READERS = 4, 10
 
 
@@ -57,6 +57,7 @@ class Schedule:
             budget=self.random.choice(_BUDGETS),
             segment_bytes=records.BLOCK * self.random.choice((1, 2, 5)),
             single=self.kind.single,
+            cut=self.random.random() < 0.5,
         )
 
     def run(self, steps: int) -> None:

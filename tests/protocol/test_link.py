@@ -93,9 +93,10 @@ def test_more_than_was_granted_is_refused() -> None:
         link.receive(1, one(1, FIRST_WINDOW, b"x"))
 
 
-def test_credit_grows_while_a_reader_keeps_up() -> None:
-    """The window doubles up to its last size while everything is taken."""
-    pair = Pair()
+@pytest.mark.parametrize("cut", [False, True])
+def test_credit_grows_while_a_reader_keeps_up(*, cut: bool) -> None:
+    """The window doubles up to its last size while everything is taken, records cut or not."""
+    pair = Pair(cut=cut)
     pair.connect()
     command = pair.start()
     reader = pair.read(command)
@@ -107,6 +108,28 @@ def test_credit_grows_while_a_reader_keeps_up() -> None:
 
     assert windows == sorted(windows)
     assert windows[-1] == links.LAST_WINDOW
+
+
+def test_a_long_log_takes_few_credits() -> None:
+    """A reader that keeps up with a log that is there already says little."""
+    pair = Pair()
+    pair.connect()
+    command = pair.start()
+    pair.write(command, "stdout", b"x" * 20_000_000)
+    reader = pair.read(command)
+    said = 0
+    while reader.position.stdout_bytes < 20_000_000:
+        wire = pair.wires[1]
+        while wire.down():
+            pass
+        for frame in iter(wire.arrived, []):
+            for subscription in pair.link.receive(1, frame[0]).subscriptions:
+                while subscription.take() is not None:
+                    pass
+        reader.position = reader.subscription.position
+        said += wire.up(pair.link, 1)
+
+    assert said < 2 * 20_000_000 / (links.LAST_WINDOW / 2)
 
 
 def test_a_record_larger_than_the_window_is_let_in() -> None:
@@ -167,7 +190,7 @@ def test_a_command_without_output_yields_its_end() -> None:
     said(link)
     link.receive(1, one(1, 500, EXIT))
 
-    assert said(link) == [wire.Leave(1)]
+    assert said(link) == [], "the agent has forgotten it by itself"
     assert [type(event) for event in drain(subscription)] == [Exited]
 
 

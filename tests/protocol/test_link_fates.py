@@ -68,12 +68,12 @@ def test_an_end_that_came_before_is_not_lost() -> None:
 
 
 def test_another_refusal_fails_the_reader() -> None:
-    """A refusal for another reason than loss is the reader's error."""
+    """A refusal for another reason than loss is the reader's error; the agent knows it."""
     link, subscription = asked(Position(500, 1, 1))
     link.receive(1, refused(1, BadCursor("after", "500", "too far")))
 
     assert isinstance(subscription.error, BadCursor)
-    assert said(link) == [wire.Leave(1)]
+    assert said(link) == []
 
 
 def test_a_damaged_log_fails_its_reader_alone() -> None:

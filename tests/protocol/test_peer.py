@@ -211,6 +211,16 @@ def test_turns_are_fair(logs: MemoryLogs) -> None:
     assert [ask for ask, _, _ in hear(peer)][:2] == [1, 2]
 
 
+def test_a_long_log_is_cut_between_its_records(logs: MemoryLogs) -> None:
+    """The frames of a long log end where a block does, so that no record has to be joined."""
+    logs.append_data("one", records.STDOUT, 1.0, b"x" * 1_000_000)
+    peer = greeted(logs)
+    say(peer, wire.Ask(1, "one", 100, PLENTY))
+    ends = [offset + len(data) for _ in range(4) for _, offset, data in hear(peer)]
+
+    assert [end % records.BLOCK for end in ends] == [0, 0, 0, 0]
+
+
 def test_a_frame_is_bounded_and_shared(logs: MemoryLogs) -> None:
     """Many askings share a frame of at most 256 KiB."""
     logs.append_data("one", records.STDOUT, 1.0, b"x" * 1_000_000)

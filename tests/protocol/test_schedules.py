@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SEEDS = st.integers(0, 2**32 - 1)
 #: Schedules of one kind within which a seeded bug must show.
-_SEEDED = 100
+_SEEDED = 400
 _SOAK = 1_000
 
 

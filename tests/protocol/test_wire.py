@@ -71,6 +71,17 @@ def test_pieces_come_back() -> None:
     assert list(wire.pieces(frame)) == [(1, 2**40, b"abc"), (2, 0, b"")]
 
 
+def test_only_the_piece_that_is_most_of_a_frame_is_a_view_of_it() -> None:
+    """A small piece that waits for its reader does not hold on to a large frame."""
+    large = wire.PIECE.pack(1, 0, 1000) + bytes(1000)
+    small = wire.PIECE.pack(2, 0, 10) + bytes(10)
+
+    kept = {ask: data for ask, _, data in wire.pieces(large + small)}
+
+    assert isinstance(kept[1], memoryview)
+    assert isinstance(kept[2], bytes)
+
+
 @pytest.mark.parametrize("cut", [1, 3, 10])
 def test_a_cut_binary_frame_is_refused(cut: int) -> None:
     """A frame must hold whole pieces."""

@@ -1,0 +1,155 @@
+"""The parser's reader, beside the one of the library."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from websockets.client import ClientProtocol
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import OPEN
+from websockets.uri import parse_uri
+from websockets.utils import accept_key
+
+from hopx_async.transport.byte_reader import ByteReader, use_byte_reader
+
+MAX_SIZE = 300_000
+
+
+def protocols() -> tuple[ClientProtocol, ClientProtocol]:
+    """Return a protocol as it is, and one with our reader."""
+    usual, ours = (ClientProtocol(parse_uri("ws://h/"), max_size=MAX_SIZE) for _ in range(2))
+    use_byte_reader(ours)
+    ours.key = usual.key
+    return usual, ours
+
+
+def answered(key: str) -> bytes:
+    """Return an answer to the handshake."""
+    lines = ["HTTP/1.1 101 ok", "Upgrade: websocket", "Connection: Upgrade"]
+    return "\r\n".join([*lines, f"Sec-WebSocket-Accept: {accept_key(key)}", "", ""]).encode()
+
+
+def cut(data: bytes, random: Random) -> list[bytes]:
+    """Return *data* in chunks of any size."""
+    chunks = []
+    while data:
+        size = random.choice((1, 2, 5, 100, 70_000, 262_144))
+        chunks.append(data[:size])
+        data = data[size:]
+    return chunks
+
+
+def heard(protocol: ClientProtocol, chunks: list[bytes]) -> list[object]:
+    """Feed chunks, and return what they say."""
+    said: list[object] = []
+    for chunk in chunks:
+        protocol.receive_data(chunk)
+        for event in protocol.events_received():
+            if isinstance(event, Response):
+                said.append((event.status_code, bytes(event.body or b"")))
+            else:
+                assert isinstance(event, Frame)
+                said.append((event.opcode, bytes(event.data), event.fin))
+    return said
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_frames_are_the_same_however_they_are_cut(seed: int) -> None:
+    """Text, bytes, fragments, pings and a close come as from the library's own reader."""
+    random = Random(seed)  # noqa: S311  # chance, no secret
+    usual, ours = protocols()
+    data = answered(usual.key)
+    for _ in range(random.randint(1, 12)):
+        size = random.choice((0, 1, 125, 126, 65_535, 65_536, 200_000))
+        payload = random.randbytes(size)
+        kind = random.choice((Opcode.BINARY, Opcode.BINARY, Opcode.TEXT, Opcode.PING, None))
+        frames = [Frame(kind or Opcode.BINARY, payload[: 125 if kind is Opcode.PING else size])]
+        if kind is None:
+            frames = [Frame(Opcode.BINARY, payload, fin=False), Frame(Opcode.CONT, b"rest")]
+        data += b"".join(frame.serialize(mask=False) for frame in frames)
+    data += Frame(Opcode.CLOSE, b"\x03\xe8bye").serialize(mask=False) + b"behind it"
+    chunks = cut(data, random)
+
+    assert heard(ours, chunks) == heard(usual, chunks)
+    assert (ours.state, ours.close_rcvd) == (usual.state, usual.close_rcvd)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_refusal_is_the_same(seed: int) -> None:
+    """The answer of who opens no websocket is read with its body."""
+    usual, ours = protocols()
+    data = b"HTTP/1.1 401 no\r\nContent-Length: 5\r\n\r\nwhat?"
+    chunks = cut(data, Random(seed))  # noqa: S311
+
+    assert heard(ours, chunks) == heard(usual, chunks) == [(401, b"what?")]
+
+
+def test_a_refusal_up_to_the_end_is_the_same() -> None:
+    """A body without a length ends with the connection."""
+    usual, ours = protocols()
+    for protocol in (usual, ours):
+        heard(protocol, [b"HTTP/1.1 502 no\r\n", b"\r\n", b"some", b"thing"])
+        protocol.receive_eof()
+    said = [[event.body for event in protocol.events_received()] for protocol in (usual, ours)]  # type: ignore[union-attr]
+
+    assert said[0] == said[1] == [b"something"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        Frame(Opcode.BINARY, bytes(MAX_SIZE + 1)).serialize(mask=False),
+        Frame(Opcode.BINARY, b"masked").serialize(mask=True),
+        b"\xf2\x01x",
+        Frame(Opcode.CONT, b"of what?").serialize(mask=False),
+    ],
+    ids=["too large", "masked", "reserved bits", "a rest of nothing"],
+)
+def test_what_breaks_the_protocol_breaks_it_all_the_same(data: bytes) -> None:
+    """An error is the same one, and nothing comes behind it."""
+    usual, ours = protocols()
+    for protocol in (usual, ours):
+        heard(protocol, [answered(usual.key)])
+        assert protocol.state is OPEN
+        assert heard(protocol, [data, Frame(Opcode.TEXT, b"more").serialize(mask=False)]) == []
+    assert ours.parser_exc is not None
+    assert repr(ours.parser_exc) == repr(usual.parser_exc)
+    assert isinstance(ours.parser_exc, PayloadTooBig) is (len(data) > MAX_SIZE)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x82", b"\x82\x05abc", b"\x82\x01x"])
+def test_an_end_within_a_frame_is_the_same(sent: bytes) -> None:
+    """A connection that is cut says where."""
+    usual, ours = protocols()
+    for protocol in (usual, ours):
+        heard(protocol, [answered(usual.key), sent])
+        protocol.receive_eof()
+
+    assert repr(ours.parser_exc) == repr(usual.parser_exc)
+
+
+def test_a_large_frame_is_bytes_already() -> None:
+    """Who wants bytes has to copy nothing any more."""
+    _, ours = protocols()
+    heard(ours, [answered(ours.key)])
+    data = Frame(Opcode.BINARY, bytes(200_000)).serialize(mask=False)
+    ours.receive_data(data[:100_000])
+    ours.receive_data(data[100_000:])
+    [event] = ours.events_received()
+
+    assert isinstance(event, Frame)
+    assert type(event.data) is bytes
+
+
+def test_nothing_is_fed_after_the_end() -> None:
+    """A reader that was told of the end takes no more, whatever it reads."""
+    reader = ByteReader()
+    reader.feed_data(b"x")
+    assert next(reader.read_exact(2), None) is None
+    reader.feed_eof()
+
+    with pytest.raises(EOFError):
+        reader.feed_data(b"y")
