@@ -94,6 +94,24 @@ async def test_sandboxes_outlive_a_server_that_is_killed(tmp_path: Path) -> None
     assert (await end(served))[0] == 0
 
 
+@pytest.mark.leaves_orphans
+async def test_sigterm_while_sandboxes_are_created(tmp_path: Path) -> None:
+    """Creations under way end with the server, and leave neither process nor directory."""
+    place = tmp_path / "state"
+    served = Served("--state-dir", str(place))
+    async with await up(served) as http:
+        body = {"template_name": "base"}
+        creating = [asyncio.create_task(http.post("/v1/sandboxes", json=body)) for _ in range(4)]
+        while not any((place / "sandboxes").iterdir()):
+            await asyncio.sleep(0.01)
+        ended = await end(served)
+        answers = await asyncio.gather(*creating, return_exceptions=True)
+
+    assert ended == (0, "")
+    created = [one for one in answers if not isinstance(one, BaseException) and one.status == 201]
+    assert len([*(place / "sandboxes").iterdir()]) == len(created)
+
+
 @needs_isolation
 @pytest.mark.leaves_orphans
 async def test_sandboxes_in_namespaces(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hopx_async.agent.calls import Calls
 from hopx_async.agent.follow import Followers
 from hopx_async.agent.starts import Starts
 from hopx_async.errors import CommandNotFound, HopxError, SpawnError
-from hopx_async.model import Exit
+from hopx_async.model import Exit, new_process_id
 from hopx_async.protocol.collect import HeadTail
 from hopx_async.protocol.events import Exited, Lost, Stderr, Stdout
 
@@ -110,6 +110,20 @@ class Running:
             # Its start may be under way: this one waits for the same.
             with suppress(HopxError):
                 await self.kill((await self._starts.start(spec))[0])
+
+        self._own(kill())
+
+    def hang_up(self, command: Command) -> None:
+        """End a shell whose terminal is gone, without waiting for it here.
+
+        It is told by SIGHUP first: a shell in a terminal does not heed SIGTERM.
+        """
+
+        async def kill() -> None:
+            ids = {"process_id": command.process_id, "signal_id": new_process_id()}
+            with suppress(HopxError):
+                await self._calls.call("signal", {**ids, "name": "SIGHUP"})
+                await self.kill(command)
 
         self._own(kill())
 

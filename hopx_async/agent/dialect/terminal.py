@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 from base64 import b64encode
+from collections import deque
 from typing import Any
 
 from aiohttp import web
@@ -21,7 +22,12 @@ from hopx_async.model import Exit
 from hopx_async.protocol import lifecycle
 from hopx_async.protocol.events import Exited, Lost, Stdout
 
-__all__ = ["TerminalRoute"]
+__all__ = ["MAX_TYPED_BYTES", "TerminalRoute"]
+
+#: Bytes that are read ahead of a shell that does not read; what is more waits in the connection.
+MAX_TYPED_BYTES = 1024 * 1024
+# What a message counts beside its text.
+_MESSAGE_BYTES = 256
 
 _Body = dict[str, Any]
 
@@ -58,19 +64,22 @@ class TerminalRoute:
             await _tell(socket, error)
             await socket.send("exit", code=code_of(Exit(reason="spawn_failed")))
             return
+        typed = _Typed()
         showing = asyncio.create_task(self._show(socket, command))
-        typing = asyncio.create_task(self._type(socket, command))
+        listening = asyncio.create_task(_listen(socket, typed))
+        typing = asyncio.create_task(self._type(socket, command, typed))
+        tasks = (showing, listening, typing)
         try:
-            await asyncio.wait([showing, typing], return_when=asyncio.FIRST_COMPLETED)
-            for task in (showing, typing):
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
                 if task.done():
                     task.result()
         finally:
             if command.exit is None:
-                self._running.end(spec)
-            for task in (showing, typing):
+                self._running.hang_up(command)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(showing, typing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _show(self, socket: Socket, command: Command) -> None:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -85,19 +94,12 @@ class TerminalRoute:
         await asyncio.sleep(APART_SECONDS)
         await socket.send("exit", code=code_of(exit_), process_id=command.process_id)
 
-    async def _type(self, socket: Socket, command: Command) -> None:
-        """Pass on what the client says, until it goes.
-
-        The next message is read when the shell has taken this one: what is typed ahead
-        waits in the connection.
-        """
+    async def _type(self, socket: Socket, command: Command, typed: _Typed) -> None:
+        """Pass on what the client says, one after another."""
         offset = 0
         while True:
             try:
-                message = await socket.receive()
-                if message is None:
-                    return
-                offset = await self._do(command, message, offset)
+                offset = await self._do(command, await typed.get(), offset)
             except StdinClosed:
                 continue  # it is ending, and its exit on its way
             except HopxError as error:
@@ -123,6 +125,58 @@ class TerminalRoute:
             taken = told["offset"] - offset
             offset, data = offset + taken, data[taken:]
         return offset
+
+
+class _Typed:
+    """What the client said and the shell has not taken.
+
+    `MAX_TYPED_BYTES` of it are read ahead, so that a client that goes is noticed although the
+    shell reads nothing; what is more waits in the connection.
+    """
+
+    def __init__(self) -> None:
+        self._messages: deque[_Body] = deque()
+        self._size = 0
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def put(self, message: _Body) -> None:
+        """Add a message once there is room. Cancelling it is safe: it is not added."""
+        await self._room.wait()
+        self._messages.append(message)
+        self._count(_size(message))
+        self._news.set()
+
+    async def get(self) -> _Body:
+        """Return the next message. Cancelling it is safe: nothing is lost."""
+        while not self._messages:
+            self._news.clear()
+            await self._news.wait()
+        message = self._messages.popleft()
+        self._count(-_size(message))
+        return message
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        (self._room.set if self._size < MAX_TYPED_BYTES else self._room.clear)()
+
+
+def _size(message: _Body) -> int:
+    data = message.get("data")
+    return _MESSAGE_BYTES + (len(data.encode(errors="replace")) if isinstance(data, str) else 0)
+
+
+async def _listen(socket: Socket, typed: _Typed) -> None:
+    """Hear the client until it goes."""
+    while True:
+        try:
+            message = await socket.receive()
+            if message is None:
+                return
+            await typed.put(message)
+        except HopxError as error:
+            await _tell(socket, error)
 
 
 async def _tell(socket: Socket, error: HopxError) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hopx_async.agent.dialect import terminal as module
 from tests.agent.dialect.served import served
 
 if TYPE_CHECKING:
@@ -64,6 +65,39 @@ async def test_a_client_that_goes_ends_it(agent: Asked) -> None:
         assert [row["name"] for row in (await agent.rows()).values()] == ["terminal"]
     while await agent.rows():
         await asyncio.sleep(0.05)
+
+
+async def test_a_client_that_goes_while_nobody_reads(agent: Asked) -> None:
+    """What was typed ahead of a program that does not read holds up no end."""
+    async with agent.http.ws_connect("/terminal") as socket:
+        await typed(socket, "echo be''gun; exec sleep 600\n")
+        await until(socket, lambda _, shown: "begun\r\n" in shown)
+        for _ in range(8):
+            await typed(socket, "x" * 100_000 + "\n")
+    while await agent.rows():
+        await asyncio.sleep(0.05)
+
+
+async def test_what_is_typed_ahead_is_bounded() -> None:
+    """At the bound the next message waits; cancelled there, it is not added, and none is lost."""
+    typed_ahead = module._Typed()
+    messages = [{"type": "input", "data": "é" * (module.MAX_TYPED_BYTES // 8)} for _ in range(4)]
+    for message in messages:
+        await asyncio.wait_for(typed_ahead.put(message), 30)
+    waiting = asyncio.create_task(typed_ahead.put({"type": "input", "data": "late"}))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    found = [await typed_ahead.get() for _ in messages]
+    asking = asyncio.create_task(typed_ahead.get())
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await typed_ahead.put({"type": "resize"})
+
+    assert found == messages
+    assert await typed_ahead.get() == {"type": "resize"}
 
 
 async def test_what_is_no_message_changes_nothing(agent: Asked) -> None:
