@@ -76,6 +76,12 @@ async def test_death_of_a_keeper_is_lost_and_nothing_else(
             record_property("ends", dict(reasons))
             assert reasons.keys() <= {"exited", "lost"}
             assert reasons["lost"] > 0
+            # Those in the places of the dead do their work.
+            late = Writers(sandbox, tmp_path, lines=4)
+            for number in range(commands, commands + 10):
+                await late.start(number)
+            ends |= await late.ends()
+            assert {ends[name].reason for name in late.names} == {"exited"}
             assert marked(sandbox.sandbox_id, list(ends)) == []
             infos = await sandbox.commands.list()
             assert _facts({info.process_id: info.exit for info in infos}) == _facts(ends)
