@@ -10,10 +10,11 @@ import signal
 from sybil import Sybil
 from sybil.parsers.rest import DocTestParser
 from sybil.parsers.rest import PythonCodeBlockParser as DocstringCodeBlockParser
+from sybil.sybil import SybilCollection
 
 from tests.support.pages import OutputParser, ProgramParser, SkipWithReason
 
-pytest_plugins = ["pytester", "tests.support.leaks"]
+pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.local_server"]
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -22,7 +23,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 pages = Sybil(
     parsers=[ProgramParser(), OutputParser(), SkipWithReason()],
     patterns=["README.md", "docs/*.md", "docs/*/*.md"],
+    excludes=["docs/howto/cloud.md"],
     fixtures=["nothing_left"],
+)
+of_the_service = Sybil(
+    parsers=[ProgramParser(), OutputParser(), SkipWithReason()],
+    patterns=["docs/howto/cloud.md"],
+    fixtures=["nothing_left", "service_here"],
 )
 docstrings = Sybil(
     parsers=[DocTestParser(), DocstringCodeBlockParser()],
@@ -30,4 +37,4 @@ docstrings = Sybil(
     fixtures=["nothing_left"],
 )
 
-pytest_collect_file = (pages + docstrings).pytest()
+pytest_collect_file = SybilCollection([pages, of_the_service, docstrings]).pytest()

@@ -100,6 +100,9 @@ class Group:
     block then raises its one `CommandFailed` or `SpawnError`, bare. An exception of the block's
     own arrives as it is. A cancellation from outside wins over both; notes tell the rest.
     A command that was killed on purpose, by its handle, has not failed.
+
+    It holds the handles of its commands until it ends, a few KiB each, and no output. For
+    commands without end, ``sandbox.commands.map`` holds only those under way.
     """
 
     def __init__(self, places: Places, *, limit: Any, on_error: Any, grace: Any) -> None:

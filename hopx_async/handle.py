@@ -158,7 +158,8 @@ class CommandHandle(CommandReader):
         """Wait until a process of the command listens on a TCP port, of whichever address.
 
         The far side watches, and looks without connecting. A server that goes on behind
-        its leader's end counts. Cancelling it is safe.
+        its leader's end counts. HopX's own agent cannot watch: there a command of ours looks,
+        in bash, which ends with the wait; it cannot see whose port it is. Cancelling it is safe.
 
         Args:
             port: From 1 to 65535.

@@ -7,6 +7,7 @@ of pytest-asyncio, with event loops of every scope, get a sandbox in their own l
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager
 from types import ModuleType
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 _BOTH = "hopx_memory needs virtual time, hopx_sandbox real time: they cannot be of one test"
+_FOR_ASYNCIO = "hopx-async-fixtures"
 _SCOPES = ("test", "run")
 _LOOP_SCOPES = ("function", "class", "module", "package", "session")
 
@@ -47,7 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Add fixtures of pytest-asyncio, where that is there: one for each scope of its loops."""
     _scope_of(config)
     if config.pluginmanager.hasplugin("asyncio"):
-        config.pluginmanager.register(_fixtures_for_asyncio(), "hopx-async-fixtures")
+        # One that is too old, before 0.24, is told to who asks for a sandbox, and to nobody else.
+        with contextlib.suppress(ImportError, TypeError):
+            config.pluginmanager.register(_fixtures_for_asyncio(), _FOR_ASYNCIO)
 
 
 @pytest.fixture
@@ -56,11 +60,11 @@ def hopx_sandbox(request: pytest.FixtureRequest) -> Sandbox:
 
     By the ini option ``hopx_sandbox_scope`` or ``--hopx-sandbox-scope`` each test has one of its
     own, or all tests of the run share one agent: then a test's commands end with it, and files
-    and variables stay. The test is skipped where there can be no such sandbox.
+    and variables stay. One that asks for ``hopx_faults`` has an agent of its own to break in
+    any case. The test is skipped where there can be no such sandbox.
     """
     # What blocks is done here, before the event loop runs.
-    run = _scope_of(request.config) == "run"
-    request.getfixturevalue("_hopx_agent" if run else "hopx_local_options")
+    request.getfixturevalue("_hopx_agent" if _shares(request) else "hopx_local_options")
     sandbox: Sandbox = _in_the_loop_of(request, "hopx_sandbox", but="hopx_memory")
     return sandbox
 
@@ -126,26 +130,32 @@ def _loop_of(request: pytest.FixtureRequest, name: str) -> str:
             pytest.skip(f"{name} needs asyncio, this test runs on {kind}")
         return "anyio"
     marker = request.node.get_closest_marker("asyncio")
-    if marker is None or not request.config.pluginmanager.hasplugin("asyncio"):
+    if marker is None or not request.config.pluginmanager.hasplugin(_FOR_ASYNCIO):
         pytest.fail(
-            f"{name} is for asynchronous tests: mark them for anyio or for pytest-asyncio",
+            f"{name} is for asynchronous tests: mark them for anyio or for pytest-asyncio, "
+            "0.24 or newer",
             pytrace=False,
         )
     asked = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
-    scope = asked or request.config.getini("asyncio_default_test_loop_scope")
-    return f"asyncio_{scope}"
+    return f"asyncio_{asked or _default_loop_scope(request.config)}"
+
+
+def _default_loop_scope(config: pytest.Config) -> str:
+    with contextlib.suppress(ValueError):  # it came with pytest-asyncio 0.26
+        return str(config.getini("asyncio_default_test_loop_scope"))
+    return "function"
 
 
 async def _sandbox(request: pytest.FixtureRequest) -> AsyncGenerator[Sandbox]:
     from hopx_async.errors import Unsupported
     from hopx_async.testing.fixtures import on_an_agent, on_its_own
 
-    faults = _faults_of(request)
     opening: AbstractAsyncContextManager[Sandbox]
-    if _scope_of(request.config) == "run":
-        opening = on_an_agent(request.getfixturevalue("_hopx_agent"), faults)
+    if _shares(request):
+        opening = on_an_agent(request.getfixturevalue("_hopx_agent"))
     else:
-        opening = on_its_own(request.getfixturevalue("hopx_local_options"), faults)
+        options = request.getfixturevalue("hopx_local_options")
+        opening = on_its_own(options, _faults_of(request))
     try:
         sandbox = await opening.__aenter__()
     except Unsupported as error:
@@ -193,6 +203,11 @@ def _faults_of(request: pytest.FixtureRequest) -> Faults | None:
     asked = "hopx_faults" in request.fixturenames
     faults: Faults | None = request.getfixturevalue("hopx_faults") if asked else None
     return faults
+
+
+def _shares(request: pytest.FixtureRequest) -> bool:
+    # An agent that is killed too often stays down, and with it the tests of others.
+    return _scope_of(request.config) == "run" and "hopx_faults" not in request.fixturenames
 
 
 def _scope_of(config: pytest.Config) -> str:

@@ -100,13 +100,20 @@ async def wait_for_port(handle: CommandReader, port: int, path: str | None) -> N
             )
         except CommandNotFound:
             raise
-        except NotFoundError as error:
-            raise Unsupported("this far side cannot tell who listens") from error
+        except (NotFoundError, Unsupported):
+            answer = {"ready": await _probed(handle, port, path), "ended": True}
         if answer["ready"]:
             return
         if answer["ended"]:
             what = f"port {port} was open" if path is None else f"port {port} answered {path}"
             raise await _not_ready(handle, what)
+
+
+async def _probed(handle: Any, port: int, path: str | None) -> bool:
+    # An agent that is not ours, or an older one: what it can do is run a command that looks.
+    from hopx_async.probing import port_is_ready
+
+    return await port_is_ready(handle, port, path)
 
 
 def _compiled(pattern: Any) -> re.Pattern[str]:

@@ -42,6 +42,7 @@ EXAMPLES: list[tuple[HopxError, str]] = [
     (errors.ConnectionLost("gone"), "gone"),
     (errors.RequestTimeout("slow"), "slow"),
     (errors.AgentUnreachable("given up", seconds=300.0), "given up"),
+    (errors.CreateUncertain("lost", candidates=["a"]), "lost"),
     (errors.ProtocolError("what?"), "what?"),
     (errors.LocalProtocolError("a bug"), "a bug"),
     (errors.RemoteProtocolError("a gap"), "a gap"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from hopx_async.errors import (
@@ -101,6 +103,41 @@ async def test_completed_yields_handles_as_they_end() -> None:
                 handles.append(group.start_soon(["nap", "1"]))
         assert found == [handles[1], handles[2], handles[0], handles[3]]
         assert [handle async for handle in group.completed()] == found
+
+
+async def test_leaving_completed_early_ends_nothing() -> None:
+    """Left by break, completed leaves the group as it was: its block waits for the rest."""
+    async with memory(SCRIPTS) as sandbox:
+        async with sandbox.commands.group() as group:
+            handles = [group.start_soon(["nap", str(n)]) for n in (1, 5, 9)]
+            async for first in group.completed():
+                assert first is handles[0]
+                break
+            with anyio.move_on_after(1):
+                async for _ in group.completed():
+                    await anyio.lowlevel.checkpoint()
+        assert anyio.current_time() == pytest.approx(9)
+        assert all([(await handle.wait()).ok for handle in handles])
+
+
+async def test_a_group_in_a_generator_that_is_closed_ends_its_commands() -> None:
+    """Closed in the middle, a generator that holds a group ends what runs, as any block does."""
+    async with memory(SCRIPTS) as sandbox:
+
+        async def results() -> AsyncGenerator[hopx.CommandHandle]:
+            async with sandbox.commands.group() as group:
+                for seconds in ("1", "3600"):
+                    group.start_soon(["nap", seconds])
+                async for handle in group.completed():
+                    yield handle
+
+        stream = results()
+        async for handle in stream:
+            assert (await handle.wait()).ok
+            break
+        await stream.aclose()
+        assert await running(sandbox) == 0
+        assert anyio.current_time() < 5
 
 
 @pytest.mark.parametrize("where", ["in the body", "while leaving"])

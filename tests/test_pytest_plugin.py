@@ -35,7 +35,6 @@ WAYS: dict[str, tuple[str, list[str]]] = {
     ),
     "asyncio without anyio": ("pytest.mark.asyncio", ["-p", "no:anyio"]),
     "asyncio, one for the run": ("pytest.mark.asyncio", ["--hopx-sandbox-scope=run"]),
-    "asyncio in a loop of the module": ("pytest.mark.asyncio(loop_scope='module')", []),
     "asyncio in a loop of the session": ("pytest.mark.asyncio(loop_scope='session')", []),
     "asyncio, auto, one for the run": ("[]", ["--asyncio-mode=auto", "--hopx-sandbox-scope=run"]),
     "asyncio in a loop of the session by default": (
@@ -162,7 +161,7 @@ def test_what_the_page_shows_passes(tests: pytest.Pytester) -> None:
 
 @LINUX
 def test_a_run_has_one_agent_and_a_test_one_of_its_own(tests: pytest.Pytester) -> None:
-    """With scope run, files of one test are there for the next; with test, nothing is."""
+    """With scope run, files of one test are there for the next, unless that breaks its agent."""
     source = """
         import pytest
         pytestmark = pytest.mark.anyio
@@ -170,13 +169,18 @@ def test_a_run_has_one_agent_and_a_test_one_of_its_own(tests: pytest.Pytester) -
         async def test_one(hopx_sandbox):
             await hopx_sandbox.files.write("a", "1")
 
-        async def test_other(hopx_sandbox, hopx_faults):
+        async def test_other(hopx_sandbox):
             print("there:", await hopx_sandbox.files.exists("a"))
+
+        async def test_one_to_be_broken(hopx_sandbox, hopx_faults):
+            print("there as well:", await hopx_sandbox.files.exists("a"))
     """
     arguments = ["-s", "-p", "no:asyncio"]
-    assert "there: False" in passed(tests, source, *arguments, passed=2)
+    assert "there: False" in passed(tests, source, *arguments, passed=3)
     tests.makeini(f"{INI}hopx_sandbox_scope = run\n")
-    assert "there: True" in passed(tests, source, *arguments, passed=2)
+    said = passed(tests, source, *arguments, passed=3)
+    assert "there: True" in said
+    assert "there as well: False" in said
 
 
 @LINUX
@@ -269,6 +273,36 @@ def test_a_scope_that_is_none_is_refused(tests: pytest.Pytester) -> None:
     result = tests.runpytest_subprocess()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*hopx_sandbox_scope = 'session': it is 'test' or 'run'*"])
+
+
+def test_a_pytest_asyncio_that_is_too_old_breaks_no_run(
+    tests: pytest.Pytester,
+) -> None:
+    """Where its fixtures know no loop scope, only who asks for a sandbox is told."""
+    tests.makepyfile(
+        old="""
+        import pytest_asyncio
+
+        def fixture(function=None, **options):
+            if "loop_scope" in options:
+                raise TypeError("unexpected keyword argument 'loop_scope'")
+
+        pytest_asyncio.fixture = fixture
+        """
+    )
+    source = """
+        import pytest
+
+        @pytest.mark.asyncio
+        async def test_with(hopx_memory):
+            pass
+
+        @pytest.mark.asyncio
+        async def test_without():
+            pass
+    """
+    said = passed(tests, source, "-p", "old", passed=1, errors=1)
+    assert "pytest-asyncio, 0.24 or newer" in said
 
 
 def test_who_does_not_use_it_does_not_pay() -> None:

@@ -25,8 +25,9 @@ Read them by `help(hopx_async.CommandHandle.lines)`, or in an editor.
 """
 _DOORS = ("local", "remote", "through", "pool", "Opening")
 _WORDS = (
-    "Sandbox", "Commands", "CommandHandle", "EventStream", "LineStream", "TextStream",
+    "Client", "Sandbox", "Commands", "CommandHandle", "EventStream", "LineStream", "TextStream",
     "AsCompleted", "MergedStream", "Group", "GroupCompleted", "MapStream", "Pool",
+    "Listing",
 )  # fmt: skip
 _MANY = ("as_completed", "group", "merge", "wait_any")
 #: What has no docstring of its own.
@@ -88,6 +89,8 @@ def _members(kind: type) -> str:
 
 
 def _called(name: str, value: Any) -> str:
+    if isinstance(value, staticmethod):
+        value = value.__func__
     if not inspect.isfunction(value):
         return name
     shown = []

@@ -95,7 +95,7 @@ class Logs:
         None means that they are being fetched, or that there are none.
 
         Raises:
-            AgentFault: If the disk cannot read them.
+            AgentFault: If the disk cannot read them, or has them no more.
         """
         command = self._board.get(process_id)
         while command is not None and command.segments and offset < command.end:
@@ -114,6 +114,8 @@ class Logs:
             # Unlinked, or the head, behind which segments were unlinked.
             following = bisect_right(command.segments, start)
             if following == len(command.segments):
+                if start in command.segments:
+                    raise _missing(process_id, offset)
                 return None
             offset = command.segments[following]
         return None
@@ -128,7 +130,11 @@ class Logs:
         if command is None or command.exit is None:
             return None
         offset = command.end - command.last_size
-        record = self._board.last(process_id) or self._take(process_id, offset)
+        record = self._board.last(process_id)
+        if record is None:
+            record = self._take(process_id, offset)
+            if record is not None and len(record) < command.last_size:
+                raise _missing(process_id, offset + len(record))
         if record is None and command.segments:
             start = command.segments[bisect_right(command.segments, offset) - 1]
             record = self._read_at(command, start, offset, command.last_size)
@@ -208,6 +214,10 @@ def _unreadable(process_id: str, error: BaseException) -> AgentFault:
     fault = AgentFault(f"the log of {process_id} cannot be read: {error}")
     sys.stderr.write(f"hopx_async: {fault}\n")
     return fault
+
+
+def _missing(process_id: str, offset: int) -> AgentFault:
+    return AgentFault(f"the log of {process_id} is damaged: nothing is left at {offset}")
 
 
 def _bounds(command: Command, index: int) -> tuple[int, int]:

@@ -201,6 +201,7 @@ class Agent:
         for process_id in process_ids:
             self._logs.forget_freed(process_id)
         self._ring(process_ids)
+        self._dialect.news(process_ids)
 
     async def _tell_usage(self, command: Command, figures: dict[str, Any]) -> None:
         await self.keepers.ask(command, lambda keeper: keeper.usage(command.process_id, figures))

@@ -59,7 +59,9 @@ async def run_server(
     if agent != "ours" and isolation == "namespace":
         raise Unsupported(f"--isolation namespace needs an agent of ours, not {agent}")
     place = str(state_dir or tempfile.gettempdir())
-    became, why = await asyncio.to_thread(resolve, isolation if agent == "ours" else "none", place)
+    became, why = "none", f"the agent is {agent}" if isolation == "auto" else ""
+    if agent == "ours":
+        became, why = await asyncio.to_thread(resolve, isolation, place)
     if why:
         print(f"hopx-async: sandboxes run without isolation: {why}", file=sys.stderr, flush=True)
 

@@ -62,24 +62,27 @@ class Index:
 
     def ends(self) -> dict[str, float]:
         """Return the ids whose end the file tells, with the Unix time; cut a torn last line off."""
+        return self._own().times
+
+    def _own(self) -> _Lines:
         read = _Lines()
         read.take(self._fd)
         if read.whole != self.size:
             os.ftruncate(self._fd, read.whole)
             self.size = read.whole
-        return read.times
+        return read
 
-    def ended_ids(self) -> set[str]:
-        """Return the ids whose end this or another keeper's file tells.
+    def ended(self) -> dict[str, int]:
+        """Return the ids whose end this or another keeper's file tells, with the log offset behind.
 
         A torn last line is cut off; in the others' files, whose keepers may be writing, it
         is ignored.
         """
-        ended = set(self.ends())
+        ended = self._own().log_ends
         for name in self._others():
             read = _Lines()
             read.take_file(f"{self._state_dir}/{name}")
-            ended |= read.times.keys()
+            ended |= read.log_ends
         return ended
 
     def take_over(self) -> None:
@@ -163,6 +166,8 @@ class _Lines:
         self.whole = 0
         #: When those ended whose end is told, and which were not forgotten.
         self.times: dict[str, float] = {}
+        #: Log offsets behind their ends.
+        self.log_ends: dict[str, int] = {}
         self._starts: dict[str, bytes] = {}
         self._ends: dict[str, bytes] = {}
         self._gone: dict[str, tuple[float, bytes]] = {}
@@ -206,10 +211,12 @@ class _Lines:
             outcome = entry.get("exit")
             at = outcome.get("ended_at") if isinstance(outcome, dict) else None
             self.times[process_id] = at if isinstance(at, (int, float)) else 0.0
+            end = entry.get("end")
+            self.log_ends[process_id] = end if isinstance(end, int) else 0
         elif "gone" in entry:
             at = entry["gone"]
             self._gone[process_id] = (at if isinstance(at, (int, float)) else 0.0, line)
-            for known in (self._starts, self._ends, self.times):
+            for known in (self._starts, self._ends, self.times, self.log_ends):
                 known.pop(process_id, None)
 
 

@@ -263,6 +263,9 @@ class Keeper:
             if command.dead:
                 dropped = command.abandon()
                 complain(f"no room for the last {dropped} bytes of {command.process_id}")
+                if not command.ended:
+                    # Not even for its end: whoever opens the log next calls it lost.
+                    del self.commands[command.process_id]
 
     def _done(self) -> bool:
         # A leader that even KILL did not end has no end to be told of.

@@ -8,6 +8,7 @@ from hopx_async.keeper.channel import compact
 from hopx_async.keeper.exits import lost_exit
 from hopx_async.keeper.index import Index, end_line, start_line
 from hopx_async.keeper.log import Log
+from hopx_async.keeper.store import complain
 from hopx_async.protocol import lifecycle, records
 
 TYPE_CHECKING = False
@@ -20,9 +21,11 @@ _PIECE = 1024 * 1024
 
 
 def recover(store: Store, index: Index, *, owner: int | None = None) -> list[str]:
-    """End every log that has no end with ``Lost``, cutting a torn record off before.
+    """End every log that has no end with ``Lost``, cutting off before what is torn or damaged.
 
-    The index gets what it lacks. Logs whose end an index tells are not opened.
+    The index gets what it lacks. Logs whose end an index tells are not opened if they are as
+    long as it says: power that fails takes what had not reached the disk. One that cannot be
+    read holds up no other.
 
     Args:
         store: The logs.
@@ -35,28 +38,44 @@ def recover(store: Store, index: Index, *, owner: int | None = None) -> list[str
     """
     if owner is None:
         index.take_over()
-    ended = index.ended_ids()
+    ended = index.ended()
     segments: dict[str, list[int]] = {}
     for name in store.names():
         parsed = records.parse_segment_name(name)
-        if parsed is not None and parsed[0] not in ended:
+        if parsed is not None:
             segments.setdefault(parsed[0], []).append(parsed[1])
     lost = []
     for process_id, starts in segments.items():
-        if owner is not None and _owner(store, process_id) != owner:
-            continue
-        past = _Past(store, process_id, sorted(starts))
-        if past.spec is None:
-            # The claim was torn, hence nothing was started.
-            for start in starts:
-                store.unlink(records.segment_name(process_id, start))
-            continue
-        if past.terminal is None:
-            past.lose()
-            lost.append(process_id)
-        past.tell(index)
+        starts.sort()
+        try:
+            if process_id in ended and _reaches(store, process_id, starts, ended[process_id]):
+                continue
+            if owner is None or _owner(store, process_id) == owner:
+                lost += _last_word(store, index, process_id, starts)
+        except OSError as error:
+            complain(f"the log of {process_id} cannot be read: {error}")
     index.flush()
     return lost
+
+
+def _reaches(store: Store, process_id: str, starts: list[int], end: int) -> bool:
+    """Return whether a log is there up to its *end*."""
+    return starts[-1] + store.size_of(records.segment_name(process_id, starts[-1])) >= end
+
+
+def _last_word(store: Store, index: Index, process_id: str, starts: list[int]) -> list[str]:
+    """Give a log its end, and the index both; return the id if it was lost now."""
+    past = _Past(store, process_id, starts[:])
+    if past.spec is None:
+        # The claim was torn, hence nothing was started.
+        for start in starts:
+            store.unlink(records.segment_name(process_id, start))
+        return []
+    lost = past.terminal is None
+    if lost:
+        past.lose()
+    past.tell(index)
+    return [process_id] if lost else []
 
 
 def _owner(store: Store, process_id: str) -> int | None:
@@ -97,12 +116,14 @@ class _Past:
         self._counts = [0, 0]
         self._end = 0
         self._starts = starts
+        self._state = lifecycle.EMPTY
         if starts[0] == 0:
             self._read(0, head=True)
         while self.spec is not None and len(starts) > 1 and not self._read(starts[-1], head=False):
             # It was created, and then there was no room for its first record.
             store.unlink(records.segment_name(process_id, starts.pop()))
             if len(starts) == 1:
+                self._counts, self._state = [0, 0], lifecycle.EMPTY
                 self._read(0, head=False)
 
     def lose(self) -> None:
@@ -113,7 +134,9 @@ class _Past:
         outcome = lost_exit(self._started_at, self._seen_at)
         record = log.append(records.LOST, compact(outcome).encode("ascii"))
         log.close()
-        self._take(records.Record(records.LOST, 0.0, log.end - len(record), record, 0, len(record)))
+        self.terminal = records.Record(
+            records.LOST, 0.0, log.end - len(record), record, 0, len(record)
+        )
 
     def tell(self, index: Index) -> None:
         """Add the command to the index."""
@@ -129,32 +152,50 @@ class _Past:
     def _read(self, start: int, *, head: bool) -> bool:
         """Read a segment, the head only to its ``Started``; cut what is torn. False if empty."""
         fd = self._store.open_segment(records.segment_name(self._process_id, start))
+        end = start
         try:
-            reader = records.RecordReader(start)
-            for record in _records(fd, reader):
-                self._take(record)
+            for record in _records(fd, records.RecordReader(start)):
+                try:
+                    self._take(record)
+                except (records.RecordError, lifecycle.LifecycleError):
+                    break  # whatever it is, nobody wrote it so: it is not believed
+                end = record.end
                 if head and len(self._starts) > 1 and self._pid is not None:
                     return True
-            os.ftruncate(fd, reader.offset - start)
+            os.ftruncate(fd, end - start)
         finally:
             os.close(fd)
-        return reader.offset > start
+        return end > start
 
     def _take(self, record: records.Record) -> None:
+        """Take the next record.
+
+        Raises:
+            RecordError: If it says nothing that can be true there.
+            LifecycleError: If it cannot stand there.
+        """
         kind = record.kind
-        self._end, self._seen_at = record.end, record.at or self._seen_at
+        state = lifecycle.advance(self._state, kind)
         if kind == records.BASE:
             self._counts[:] = record.base()[1:]
         elif kind in records.DATA_KINDS:
-            self._counts[kind - records.STDOUT] = record.stream_offset + len(record.data)
+            if record.stream_offset != self._counts[kind - records.STDOUT]:
+                raise records.RecordError(f"{record!r} is not the next of its stream")
+            self._counts[kind - records.STDOUT] += len(record.data)
         elif kind == records.SPEC:
+            said = record.json().get("process_id")
+            if not record.payload.isascii() or said != self._process_id:
+                raise records.RecordError(f"no spec in {record!r}")
             self.spec, self._spec_end = record.payload, record.end
         elif kind == records.STARTED:
             pid = record.json().get("pid")
             self._pid = pid if isinstance(pid, int) else None
             self._started_at = record.at
         elif kind in records.TERMINAL_KINDS:
+            record.json()
             self.terminal = record
+        self._state = state
+        self._end, self._seen_at = record.end, record.at or self._seen_at
 
 
 def _records(fd: int, reader: records.RecordReader) -> list[records.Record]:

@@ -126,9 +126,13 @@ class Store:
             os.ftruncate(self.fd_of(log), size)
 
     def unlink(self, name: str) -> None:
-        """Remove a segment. One that is not there is as good."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove a segment. One that is not there is as good; what will not go, stays."""
+        try:
             os.unlink(name, dir_fd=self._dir)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            complain(f"{name} cannot be removed: {error}")
 
     def size_of(self, name: str) -> int:
         """Return the size of a segment, 0 if it is not there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hopx_async.keeper.store import complain
 from hopx_async.protocol import records
 
 TYPE_CHECKING = False
@@ -16,7 +17,18 @@ _FARTHER = 8
 
 
 def tail_of(log: Log, limit: int) -> list[tuple[str, bytes]]:
-    """Return the last *limit* bytes of both streams in the order they came."""
+    """Return the last *limit* bytes of both streams in the order they came.
+
+    Nothing where the disk cannot give them back: an end goes without them.
+    """
+    try:
+        return _tail_of(log, limit)
+    except (OSError, records.RecordError) as error:
+        complain(f"the last output of {log.process_id} cannot be read: {error}")
+        return []
+
+
+def _tail_of(log: Log, limit: int) -> list[tuple[str, bytes]]:
     first, blocks = log.readable_from, 1
     while True:
         start = max(first, (log.end // records.BLOCK - blocks) * records.BLOCK)

@@ -84,30 +84,23 @@ def agent_of_the_run(options: Mapping[str, Any]) -> Generator[Agent]:
 
 
 @asynccontextmanager
-async def on_an_agent(agent: Agent, faults: Faults | None) -> AsyncGenerator[Sandbox]:
+async def on_an_agent(agent: Agent) -> AsyncGenerator[Sandbox]:
     """Connect to an agent, and end what runs there when the test is over."""
-    async with _connected(agent, faults) as sandbox:
+    async with remote(agent.url, token=agent.token) as sandbox:
         try:
             yield sandbox
         finally:
-            if faults is not None:
-                faults.heal()
             with anyio.CancelScope(shield=True):
                 await _end_all(sandbox)
 
 
 @asynccontextmanager
-async def _connected(agent: Agent, faults: Faults | None) -> AsyncGenerator[Sandbox]:
-    if faults is None:
-        opening = remote(agent.url, token=agent.token)
-    else:
-        transport = HttpTransport(TokenAccess(agent.url, agent.token))
+async def _connected(agent: Agent, faults: Faults) -> AsyncGenerator[Sandbox]:
+    async def restart() -> None:
+        await anyio.to_thread.run_sync(kill_agent, agent.pid)
 
-        async def restart() -> None:
-            await anyio.to_thread.run_sync(kill_agent, agent.pid)
-
-        opening = through(faults.on(transport, restart=restart))
-    async with opening as sandbox:
+    transport = HttpTransport(TokenAccess(agent.url, agent.token))
+    async with through(faults.on(transport, restart=restart)) as sandbox:
         yield sandbox
 
 

@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The command line, None for the process's own.
     """
+    if sys.platform != "linux":
+        sys.stderr.write(f"hopx_async.testing.stock needs Linux, this is {sys.platform}\n")
+        return 1
     from hopx_async.keeper.options import Options, RootError, parse_arguments, read_config
     from hopx_async.keeper.supervisor import say
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -28,6 +28,7 @@ __all__ = [
     "Access",
     "TokenAccess",
     "check_url",
+    "exchange",
     "open_session",
     "read_body",
     "send",
@@ -149,6 +150,8 @@ async def send(
     path: str,
     query: Mapping[str, str] | Sequence[tuple[str, str]],
     body: Body | None = None,
+    *,
+    admitted: bool = False,
 ) -> aiohttp.ClientResponse:
     """Send a request once; again only after a 401, if the token could be renewed.
 
@@ -160,13 +163,15 @@ async def send(
         path: Behind the base URL.
         query: What stands behind the path; it is escaped here.
         body: What goes along; made anew when it is sent again.
+        admitted: Whether its turn has come already, as within `exchange`.
 
     Returns:
         The answer; whoever asked closes it.
     """
     renewed = False
     while True:
-        await access.admit()
+        if not admitted or renewed:
+            await access.admit()
         headers = await access.headers()
         # What is stored is what is wanted, not a squeezed form of it.
         more = {"Accept-Encoding": "identity", **(body.headers if body else {})}
@@ -188,6 +193,17 @@ async def send(
         if not renewed:
             return response
         response.close()
+
+
+@asynccontextmanager
+async def exchange(access: Access, what: str, seconds: float) -> AsyncGenerator[anyio.CancelScope]:
+    """Wait until a request may be sent, however long; only then begins the time of `translated`.
+
+    A sandbox that is paused, and a far side that has had enough, are not silent.
+    """
+    await access.admit()
+    with translated(access.name, what, seconds) as scope:
+        yield scope
 
 
 async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:

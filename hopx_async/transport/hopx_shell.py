@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from hopx_async.errors import RateLimited
 from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER
 from hopx_async.protocol.shell_answers import RUN_PATH, read_run, run_request
-from hopx_async.transport.access import Access, read_body, send, translated
+from hopx_async.transport.access import Access, exchange, read_body, send
 from hopx_async.transport.bodies import JsonBody
 from hopx_async.transport.shell import Shell, ShellAnswer
 
@@ -48,8 +48,8 @@ class HopxShell(Shell):
         # Always said, for far sides have other ideas of where a program runs if nobody says.
         where = workdir or _ANY_DIRECTORY
         body = JsonBody(run_request(argv, env or {}, seconds=seconds, workdir=where))
-        with translated(self.name, f"POST {RUN_PATH}", seconds + ANSWER_SECONDS):
-            response = await send(self._access, "POST", RUN_PATH, {}, body)
+        async with exchange(self._access, f"POST {RUN_PATH}", seconds + ANSWER_SECONDS):
+            response = await send(self._access, "POST", RUN_PATH, {}, body, admitted=True)
             async with response:
                 answer = await read_body(response, MAX_ANSWER_BYTES)
         headers = response.headers

@@ -7,6 +7,7 @@ goes with the form and with the query, for clients and pages disagree about whic
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
@@ -22,7 +23,7 @@ from hopx_async.errors import (
 from hopx_async.protocol import file_answers
 from hopx_async.protocol.file_answers import FileInfo
 from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER
-from hopx_async.transport.access import Access, read_body, send, translated
+from hopx_async.transport.access import Access, exchange, read_body, send, translated
 from hopx_async.transport.bodies import Body, JsonBody, MultipartBody
 from hopx_async.transport.files import PIECE_BYTES, Changes, Download, FileStore
 from hopx_async.transport.socket_changes import SocketChanges
@@ -51,7 +52,7 @@ class HttpFiles(FileStore):
 
     async def download(self, path: str) -> Download:
         """Open a file by ``GET /files/download``."""
-        with self._translated("a download"):
+        async with self._exchange("a download"):
             response = await self._send("GET", "download", {"path": path})
             try:
                 await self._check(response, path)
@@ -67,7 +68,7 @@ class HttpFiles(FileStore):
         """Make a file by ``POST /files/upload``; each piece that is taken gives more time."""
         sending = MultipartBody(path, pieces, size)
         try:
-            with self._translated("an upload") as scope:
+            async with self._exchange("an upload") as scope:
                 sending.taken = lambda: _more_time(scope)
                 answer = await self._ask("POST", "upload", path, {"path": path}, sending)
         except HopxError:
@@ -84,29 +85,29 @@ class HttpFiles(FileStore):
             body["content"] = data.decode()
         except UnicodeDecodeError:
             body |= {"content": data, "encoding": "base64"}  # msgspec writes bytes as base64
-        with self._translated("a write"):
+        async with self._exchange("a write"):
             answer = await self._ask("POST", "write", path, {}, JsonBody(body))
         file_answers.done(answer, size=len(data))
 
     async def list(self, path: str, after: str | None) -> tuple[list[FileInfo], str | None]:
         """Return a page of a directory by ``GET /files/list``."""
         query = {"path": path} if after is None else {"path": path, "after": after}
-        with self._translated("a listing"):
+        async with self._exchange("a listing"):
             return file_answers.listing(await self._ask("GET", "list", path, query))
 
     async def exists(self, path: str) -> bool:
         """Ask by ``GET /files/exists``."""
-        with self._translated("a question"):
+        async with self._exchange("a question"):
             return file_answers.existence(await self._ask("GET", "exists", path, {"path": path}))
 
     async def mkdir(self, path: str) -> None:
         """Make a directory by ``POST /files/mkdir``."""
-        with self._translated("a mkdir"):
+        async with self._exchange("a mkdir"):
             file_answers.done(await self._ask("POST", "mkdir", path, {}, JsonBody({"path": path})))
 
     async def remove(self, path: str) -> None:
         """Remove by ``DELETE /files/remove``."""
-        with self._translated("a removal"):
+        async with self._exchange("a removal"):
             file_answers.done(await self._ask("DELETE", "remove", path, {"path": path}))
 
     async def watch(self, path: str) -> Changes:
@@ -128,8 +129,8 @@ class HttpFiles(FileStore):
 
     # Inside.
 
-    def _translated(self, what: str) -> Any:
-        return translated(self._access.name, what, ANSWER_SECONDS)
+    def _exchange(self, what: str) -> AbstractAsyncContextManager[anyio.CancelScope]:
+        return exchange(self._access, what, ANSWER_SECONDS)
 
     async def _ask(
         self,
@@ -148,7 +149,7 @@ class HttpFiles(FileStore):
     async def _send(
         self, verb: str, route: str, query: Mapping[str, str], body: Body | None = None
     ) -> aiohttp.ClientResponse:
-        return await send(self._access, verb, f"/files/{route}", query, body)
+        return await send(self._access, verb, f"/files/{route}", query, body, admitted=True)
 
     async def _check(self, response: aiohttp.ClientResponse, path: str) -> None:
         if response.status == 200:

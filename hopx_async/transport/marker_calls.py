@@ -113,6 +113,9 @@ class MarkerCalls:
             raise Unsupported(f"{method}: this sandbox runs HopX's own agent, which cannot do it")
         if "process_id" in params:
             refuse(lifecycle.problem_with_id(params["process_id"]))
+            if method != "start":
+                # A kill that overtook the start would find nothing, and leave a command behind.
+                await self._starts.settled(params["process_id"])
         return await known(params)
 
     async def _hello(self, _params: dict[str, Any]) -> dict[str, Any]:
@@ -189,8 +192,6 @@ class MarkerCalls:
 
     async def _kill(self, params: dict[str, Any]) -> dict[str, Any]:
         process_id, grace = params["process_id"], float(params.get("grace", lifecycle.GRACE))
-        # A kill that overtook the start would find nothing, and leave a command behind.
-        await self._starts.settled(process_id)
         batches = self._kills.get(grace)
         if batches is None:
             batches = self._kills[grace] = Batches(lambda batch: self._kill_all(grace, batch))

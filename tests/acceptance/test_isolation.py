@@ -10,10 +10,13 @@ import os
 import select
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +24,9 @@ import hopx_async as hopx
 from hopx_async.errors import Unsupported
 from tests.support.agents import scope_members
 from tests.support.namespaces import as_nobody, can_become_nobody, needs_isolation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = needs_isolation
 
@@ -170,6 +176,24 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.mark.bench
+async def test_isolation_costs_nothing_per_command(
+    record_property: Callable[[str, object], None],
+) -> None:
+    """A command that starts, ends and is heard of takes the same time inside as outside."""
+    async with hopx.local() as bare, hopx.local(isolation="namespace") as jailed:
+        took: dict[str, list[float]] = {"none": [], "namespace": []}
+        for _ in range(300):
+            # In turns, so that whatever else goes on here meets both.
+            for name, sandbox in (("none", bare), ("namespace", jailed)):
+                begun = time.perf_counter()
+                await sandbox.commands.run(["true"])
+                took[name].append(time.perf_counter() - begun)
+    medians = {name: statistics.median(times) for name, times in took.items()}
+    record_property("medians", medians)
+    assert medians["namespace"] < 1.5 * medians["none"]
 
 
 def _reap() -> None:

@@ -318,3 +318,20 @@ async def test_a_disk_that_fails_in_a_thread_is_told(
         shelf.logs.read("one", 0, 100)
     assert shelf.logs.read("one", 0, 100) is None
     await shelf.rung()
+
+
+async def test_what_is_not_there_any_more_is_told(shelf: Shelf) -> None:
+    """A log that is shorter than it should be is damaged, for readers and for who waits."""
+    log = shelf.add()
+    log.finish()
+    shelf.tell(log)
+    path = log._path(0)
+    os.truncate(path, log.end - 3)
+    piece = shelf.logs.read("one", 0, 1_000_000)
+    assert piece is not None
+    with pytest.raises(AgentFault, match="the log of one is damaged"):
+        shelf.logs.read("one", len(piece[1]), 100)
+    assert shelf.logs.last("one") is None
+    await shelf.rung()
+    with pytest.raises(AgentFault, match="the log of one is damaged"):
+        shelf.logs.last("one")

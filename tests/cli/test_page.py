@@ -7,6 +7,8 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "command-line.md"
@@ -38,7 +40,9 @@ def steady(lines: list[str]) -> list[str]:
     return sorted(lines)
 
 
-def test_the_page_of_the_command_line_is_true(tmp_path: Path, free_tcp_port: int) -> None:
+def test_the_page_of_the_command_line_is_true(
+    tmp_path: Path, free_tcp_port_factory: Callable[[], int]
+) -> None:
     """Every command on the page, one after the other in one shell, prints what the page shows."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -49,18 +53,21 @@ def test_the_page_of_the_command_line_is_true(tmp_path: Path, free_tcp_port: int
         (programs / name).chmod(0o755)
     here = tmp_path / "here"
     here.mkdir()
+    ports = {port: str(free_tcp_port_factory()) for port in ("8080", "8765")}
     told = examples(PAGE.read_text(encoding="utf-8"))
     script = []
     for command, _ in told:
-        script.append(command.replace("8080", str(free_tcp_port)))
+        script.append(reduce(lambda text, port: text.replace(*port), ports.items(), command))
         if command.endswith("&"):
-            script.append("until [ -s state/agent.json ]; do sleep 0.05; done")
+            said = "serve.log" if "serve" in command else "state/agent.json"
+            script.append(f"until [ -s {said} ]; do sleep 0.05; done")
         # What the command left as its status, the next one may ask for.
         script.append(f"set -- $?; echo '{MARK}'; (exit $1)")
     done = subprocess.run(
         ["bash", "-c", "\n".join([*script, "exit 0"])],
         cwd=here,
         env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

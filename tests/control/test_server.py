@@ -153,6 +153,29 @@ async def test_isolation_that_cannot_be_had(tmp_path: Path) -> None:
     assert warned.startswith("hopx-async: sandboxes run without isolation: there is no program")
 
 
+async def test_stock_agents(tmp_path: Path) -> None:
+    """They are not ours and say so; `auto` finds no isolation for them; SIGTERM ends them."""
+    served = Served("--agent", "stock", "--isolation", "auto")
+    async with await up(served) as http:
+        told = await ask(http, "POST", "/v1/sandboxes", json={"template_name": "base"})
+        async with http.get(f"{told['public_host']}/info") as answer:
+            facts = await answer.json()
+        headers = {"Authorization": f"Bearer {told['auth_token']}"}
+        body = {"command": "bash", "args": ["-c", "sleep 600 >/dev/null 2>&1 & echo out"]}
+        place = f"{told['public_host']}/commands/run"
+        async with http.post(place, headers=headers, json=body) as answer:
+            ran = await answer.json()
+            assert answer.status == 200, ran
+    status, complaint = await end(served)
+
+    assert facts["agent"] != "hopx_async"
+    assert ran["stdout"] == "out\n"
+    assert told["isolation"] == "none"
+    assert status == 0
+    assert complaint == "hopx-async: sandboxes run without isolation: the agent is stock\n"
+    assert scope_members(told["id"]) == []
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -160,11 +183,12 @@ async def test_isolation_that_cannot_be_had(tmp_path: Path) -> None:
         ("--max-sandboxes", "0"),
         ("--isolation", "docker"),
         ("--agent", "theirs"),
+        ("--agent", "stock", "--isolation", "namespace"),
         ("--port", "99999"),
         ("--host", "192.0.2.1"),
     ],
 )
-def test_bad_arguments_start_nothing(arguments: tuple[str, str]) -> None:
+def test_bad_arguments_start_nothing(arguments: tuple[str, ...]) -> None:
     """What cannot be served is told in one line, with status 2 or 125."""
     served = Served(*arguments)
     out, complaint = served.process.communicate(timeout=60)

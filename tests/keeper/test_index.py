@@ -41,13 +41,13 @@ def test_lines_wait_for_flush(tmp_path: Path) -> None:
     assert index.valid_bytes == 11
 
 
-def test_ended_ids_cuts_a_torn_line(tmp_path: Path) -> None:
-    """ended_ids names those whose end is told, and what follows the last whole line is cut."""
+def test_ended_cuts_a_torn_line(tmp_path: Path) -> None:
+    """ended names those whose end is told, and where; what follows the last whole line is cut."""
     whole = start_line("a", "{}", 1, 1.0) + "\n" + end_line("a", 9, 3, "{}") + "\n"
     (tmp_path / "index.1").write_text(whole + '{"id":"b","end":7,"la')
     index = Index(str(tmp_path), 1)
 
-    assert index.ended_ids() == {"a"}
+    assert index.ended() == {"a": 9}
     assert (tmp_path / "index.1").read_text() == whole
     assert index.valid_bytes == len(whole)
     _close(index)

@@ -133,6 +133,35 @@ def test_stop_ends_commands_and_keeper(tmp_path: Path) -> None:
     # What the last command had left behind went as well, or the test would leave it.
 
 
+def test_stop_waits_for_no_disk(tmp_path: Path) -> None:
+    """Where not even an end can be written, the keeper goes all the same; the next says Lost."""
+    with keeper_process(tmp_path) as keeper:
+        keeper.start("a", "trap 'echo told; exit 3' TERM; echo up; while :; do sleep 0.05; done")
+        keeper.wait_for_output("a", b"up")
+        # As a disk that takes nothing more: each write fails.
+        resource.prlimit(keeper.process.pid, resource.RLIMIT_FSIZE, (1, 1))
+        assert keeper.stop(grace=3600.0) == 0
+    with keeper_process(tmp_path):
+        found = read_log(tmp_path, "a")
+    assert [record.kind for record in found][-1] == records.LOST
+    assert output(tmp_path, "a")[0] == b"up\n"
+
+
+def test_a_log_that_somebody_removes_harms_no_other(tmp_path: Path) -> None:
+    """An end whose last output cannot be read back goes without it; the keeper lives on."""
+    with keeper_process(tmp_path) as keeper:
+        keeper.start("a", "echo up; while ! [ -e go ]; do sleep 0.02; done; exit 3")
+        keeper.start("b", "echo up; while ! [ -e go ]; do sleep 0.02; done; exit 4")
+        for name in "ab":
+            keeper.wait_for_output(name, b"up")
+        (tmp_path / "logs" / records.segment_name("a", 0)).unlink()
+        (tmp_path / "go").touch()
+        assert keeper.end_of("b")["exit_code"] == 4
+        assert keeper.end_of("b")["tail"] != []
+        assert "tail" not in keeper.end_of("a")
+        assert keeper.run("c", "exit 5")["exit_code"] == 5
+
+
 def test_stopping_keeper_starts_nothing(tmp_path: Path) -> None:
     """A start during a stop is refused, and its id is not claimed."""
     with keeper_process(tmp_path) as keeper:

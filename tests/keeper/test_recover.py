@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from hopx_async.keeper.index import Index
 from hopx_async.keeper.log import Log
@@ -15,9 +18,8 @@ from hopx_async.protocol import records
 from tests.keeper.harness import keeper_process, make_state, output, read_log, running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
 
 def _index(directory: Path) -> dict[str, dict[str, Any]]:
@@ -163,3 +165,84 @@ def test_new_keeper_ends_what_still_runs(tmp_path: Path, request: pytest.Fixture
         os.waitpid(pid, 0)
         assert second.known == {}
     assert read_log(tmp_path, "a")[-1].json()["reason"] == "lost"
+
+
+def _say_started_twice(data: bytearray) -> None:
+    data += records.encode(records.STARTED, 1.0, b'{"pid":78}')
+
+
+def _say_base(data: bytearray) -> None:
+    data += records.encode_base(1.0, 0, 0, 0)
+
+
+def _say_no_json(data: bytearray) -> None:
+    data += records.encode(records.EXITED, 1.0, b"[")
+
+
+def _say_other_output(data: bytearray) -> None:
+    buffers, _ = records.place_data(len(data), records.STDOUT, 1.0, 3, memoryview(b"x"))
+    data += b"".join(buffers)
+
+
+@pytest.mark.parametrize("damage", [_say_started_twice, _say_base, _say_no_json, _say_other_output])
+def test_what_nobody_wrote_so_is_not_believed(
+    tmp_path: Path, damage: Callable[[bytearray], None]
+) -> None:
+    """Records that cannot stand where they do are cut off, and hold up no other log."""
+    _write(tmp_path, "a", ended=False)
+    _write(tmp_path, "b", ended=True)
+    path = tmp_path / "logs" / records.segment_name("a", 0)
+    data = bytearray(path.read_bytes())
+    damage(data)
+    path.write_bytes(data)
+
+    assert _recover(tmp_path) == ["a"]
+    assert output(tmp_path, "a") == (b"o" * 10, b"e" * 10)
+    assert read_log(tmp_path, "a")[-1].kind == records.LOST
+    assert _index(tmp_path)["b"]["exit"]["reason"] == "exited"
+
+
+@pytest.mark.parametrize(
+    "spec", [b'{"process_id":"a","name":"\xff"}', b"{", b"[]", b'{"process_id":"b"}']
+)
+def test_a_spec_that_is_none_is_a_torn_claim(tmp_path: Path, spec: bytes) -> None:
+    """A claim whose spec cannot be read is given back."""
+    name = records.segment_name("a", 0)
+    make_state(tmp_path)
+    head = records.encode_base(1.0, 0, 0, 0) + records.encode(records.SPEC, 1.0, spec)
+    (tmp_path / "logs" / name).write_bytes(head)
+
+    assert _recover(tmp_path) == []
+    assert not (tmp_path / "logs" / name).exists()
+
+
+def test_an_end_that_did_not_reach_the_disk_is_lost(tmp_path: Path) -> None:
+    """Where the index tells an end that the log does not reach, the log is believed."""
+    log = _write(tmp_path, "a", ended=True)
+    assert _recover(tmp_path) == []
+    assert _index(tmp_path)["a"]["exit"]["reason"] == "exited"
+    path = tmp_path / "logs" / records.segment_name("a", 0)
+    os.truncate(path, log.end - 1)
+
+    assert _recover(tmp_path) == ["a"]
+    assert _index(tmp_path)["a"]["exit"]["reason"] == "lost"
+    assert read_log(tmp_path, "a")[-1].kind == records.LOST
+
+
+def test_a_log_that_cannot_be_read_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A log on a broken part of the disk is told of; the others get their ends."""
+    _write(tmp_path, "a", ended=False)
+    _write(tmp_path, "b", ended=False)
+    name = records.segment_name("a", 0)
+    opened = Store.open_segment
+
+    def broken(store: Store, wanted: str) -> int:
+        if wanted == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(store, wanted)
+
+    monkeypatch.setattr(Store, "open_segment", broken)
+    assert _recover(tmp_path) == ["b"]
+    assert "the log of a cannot be read" in capfd.readouterr().err

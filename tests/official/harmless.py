@@ -13,7 +13,6 @@ __all__ = ["tame"]
 _TAME = {"command": "echo", "code": "0"}
 
 
-@schemathesis.hook("before_call")
 def tame(_context: Any, case: Any, _options: Any) -> None:
     """Replace what would be executed; every other lawful case asks for what is there."""
     if isinstance(case.body, dict):
@@ -29,3 +28,6 @@ def tame(_context: Any, case: Any, _options: Any) -> None:
             values, known = getattr(case, place), os.environ.get(f"HOPX_FUZZ_{name.upper()}")
             if known and values and len(str(values.get(name, ""))) % 2:
                 values[name] = known
+
+
+schemathesis.hook("before_call")(tame)

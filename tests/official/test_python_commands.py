@@ -121,6 +121,19 @@ def test_kill_ends_everything(sandbox: Any) -> None:
     assert unknown.value.code == "PROCESS_NOT_FOUND"
 
 
+def test_a_kill_as_the_command_line_does_it(sandbox: Any) -> None:
+    """K6: ``kill`` of a row's pid in another command ends the children as well."""
+    process_id = background(sandbox, "sleep 600 & echo $!; wait")
+    while not row(sandbox, process_id)["stdout"]:
+        time.sleep(0.05)
+    found = row(sandbox, process_id)
+    assert sandbox.commands.run(f"kill {found['pid']}").exit_code == 0
+    while sandbox.commands.run(f"kill -0 {found['stdout'].strip()}").exit_code == 0:
+        time.sleep(0.05)
+
+    assert row(sandbox, process_id)["status"] == "failed"
+
+
 @pytest.mark.parametrize("form", ["K1", "K2", "K3", "K4", "K5", "bare"])
 def test_every_form_of_a_kill(sandbox: Any, form: str) -> None:
     """Each dialect of the contract ends the command; by its bare id, too."""

@@ -9,7 +9,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-__all__ = ["LocalServer", "local_server"]
+import pytest
+
+__all__ = ["LocalServer", "local_server", "service_here"]
 
 
 class LocalServer(NamedTuple):
@@ -31,3 +33,12 @@ def local_server(*arguments: str) -> Generator[LocalServer]:
         finally:
             process.terminate()
     assert process.returncode == 0
+
+
+@pytest.fixture
+def service_here(monkeypatch: pytest.MonkeyPatch) -> Generator[LocalServer]:
+    """Serve, and let the environment name it: for the page about the service."""
+    with local_server() as server:
+        monkeypatch.setenv("HOPX_API_KEY", server.api_key)
+        monkeypatch.setenv("HOPX_BASE_URL", server.url)
+        yield server

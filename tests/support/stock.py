@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from hopx_async.keeper import proc
 from hopx_async.protocol.markers import marker_root
 from hopx_async.protocol.rate import RateBudget
 from hopx_async.providers.stock import open_stock
@@ -23,10 +25,24 @@ from hopx_async.testing.stock_agent import REQUESTS_PER_MINUTE, Quota, StockAgen
 from hopx_async.transport.access import Access
 from tests.support.shells import quick, reap
 
-__all__ = ["FAULTS", "Faulty", "StockAccess", "StockPlace", "stock_sandbox"]
+__all__ = [
+    "FAULTS",
+    "TOKEN",
+    "UNLIMITED",
+    "Faulty",
+    "Nothing",
+    "StockAccess",
+    "StockPlace",
+    "alive",
+    "living",
+    "stock_sandbox",
+]
 
 TOKEN = "eyJ.stock"  # noqa: S105  # it opens nothing
 FAULTS = ("cut before", "lost", "delayed", "twice", "502 before", "503 after")
+
+
+_numbers = itertools.count()
 
 
 class StockAccess(Access):
@@ -139,6 +155,7 @@ class StockPlace:
         proxy: What stands before it.
         workspace: What ``/workspace`` is.
         root: Where the markers are.
+        nap: Argument of a sleep that is long, and this place's own.
         sandbox: The sandbox, opened.
     """
 
@@ -149,6 +166,8 @@ class StockPlace:
         self.workspace.mkdir(exist_ok=True)
         self.sandbox_id = f"t{os.urandom(6).hex()}"
         self.root = Path(marker_root(self.sandbox_id))
+        # Seconds to sleep that nobody else sleeps, in whatever runs beside this test.
+        self.nap = f"40{next(_numbers):02}.{os.getpid()}"
         env = {name: os.environ[name] for name in ("PATH", "HOPX_SCOPE") if name in os.environ}
         self.agent = StockAgent(
             self.workspace,
@@ -223,3 +242,21 @@ async def stock_sandbox(
             await place.sandbox.aclose()
     finally:
         await place.aclose()
+
+
+def living(argument: str) -> list[int]:
+    """Return the processes that have this argument."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if argument.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    stat = proc.read_stat(pid)
+    return stat is not None and not stat.dead

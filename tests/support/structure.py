@@ -62,6 +62,7 @@ FLOORS: list[list[set[str]]] = [
             "mapping",
             "opening",
             "pooling",
+            "probing",
             "providers",
             "readiness",
             "reading",

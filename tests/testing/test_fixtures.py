@@ -58,15 +58,13 @@ async def test_a_sandbox_of_its_own_leaves_nothing() -> None:
 
 
 async def test_what_ran_on_a_shared_agent_ends(agent: Agent) -> None:
-    """Commands end with the block, also when its faults were not healed; the agent goes on."""
+    """Commands end with the block; the agent goes on."""
     for _ in range(2):
-        faults = Faults()
-        async with on_an_agent(agent, faults) as sandbox:
+        async with on_an_agent(agent) as sandbox:
             assert await sandbox.commands.list(status="running") == []
             jobs = [await sandbox.commands.start("exec sleep 1000") for _ in range(2)]
             assert len(jobs) == 2
-            faults.delay(1000)
-    async with on_an_agent(agent, None) as sandbox:
+    async with on_an_agent(agent) as sandbox:
         ended = await sandbox.commands.list(status="killed")
         assert len(ended) == 4
 
@@ -74,11 +72,11 @@ async def test_what_ran_on_a_shared_agent_ends(agent: Agent) -> None:
 async def test_cancelled_the_end_is_the_same(agent: Agent) -> None:
     """A block that is cancelled ends what it started."""
     with anyio.CancelScope() as scope:
-        async with on_an_agent(agent, None) as sandbox:
+        async with on_an_agent(agent) as sandbox:
             await sandbox.commands.start("exec sleep 1000", process_id="cancelled")
             scope.cancel()
             await anyio.sleep(1)
-    async with on_an_agent(agent, None) as sandbox:
+    async with on_an_agent(agent) as sandbox:
         job = await sandbox.commands.get("cancelled")
         assert (await job.wait()).reason == "killed"
 
@@ -86,7 +84,7 @@ async def test_cancelled_the_end_is_the_same(agent: Agent) -> None:
 async def test_who_serves_is_killed_and_comes_again() -> None:
     """kill_agent returns when the process is gone; without one it does nothing."""
     with agent_of_the_run({}) as agent:
-        async with on_an_agent(agent, None) as sandbox:
+        async with on_an_agent(agent) as sandbox:
             before = (await sandbox.statistics())["agent"]
             await anyio.to_thread.run_sync(kill_agent, agent.pid)
             after = (await sandbox.statistics())["agent"]

@@ -223,3 +223,17 @@ async def test_running_can_be_cancelled() -> None:
             group.cancel_scope.cancel()
         await gone.wait()
         assert (await shell.run(["x"], seconds=1.0)).exit_code == 0
+
+
+async def test_waiting_for_a_turn_is_not_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of an answer begins when the request may be sent; waiting can be cancelled."""
+    monkeypatch.setattr(hopx_shell, "ANSWER_SECONDS", 0.02)
+    async with far(told(FINE)) as (shell, there, way):
+        monkeypatch.setattr(way, "admit", anyio.sleep_forever)  # a sandbox that is paused
+        waiting = asyncio.create_task(shell.run(["x"], seconds=0.01))
+        await asyncio.wait([waiting], timeout=0.2)
+        assert not waiting.done()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert there.bodies == []

@@ -163,3 +163,42 @@ def test_the_program_compiles() -> None:
         ["perl", "-c", "-"], input=program(), capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "- syntax OK\n")
+
+
+def supervise(root: Path, process_id: str) -> subprocess.CompletedProcess[str]:
+    """Let a supervisor come for a command that was claimed before."""
+    told = "my ($out, $in); pipe($out, $in); supervise(qq($root/c/) . $ID, $ID, $in, {"
+    told += "cwd => '/', command => ['touch', qq($root/ran)], env => {}, keep => 1e9,"
+    told += " timeout => 0, idle => 0, drain => 0, grace => 0, merge => 1});"
+    text = program().replace("say_line('end');", told.replace("$ID", f"'{process_id}'"))
+    command = ["perl", "-e", text, "list", str(root), "-", "0"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+async def test_who_was_given_up_is_not_run_any_more(tmp_path: Path) -> None:
+    """A kill says that a claim without a supervisor is lost; one that comes late finds that."""
+    async with marked_sandbox(tmp_path) as marked:
+        commands = marked.sandbox.commands
+        await commands.run("true", process_id="model")
+        log = (marked.root / "c" / "model" / ("0" * 16)).read_bytes()
+        spec = records.HEADER.size + 24  # behind the first record, a base
+        size = int.from_bytes(log[spec + 4 : spec + 8], "little")
+        for name in ("claim", "other"):
+            (marked.root / "c" / name).mkdir(mode=0o700)
+            claimed = log[: spec + size].replace(b"model", name.encode())
+            (marked.root / "c" / name / ("0" * 16)).write_bytes(claimed)
+        # One that comes in time is waited for: nobody has started it yet when the kill begins.
+        killing = asyncio.create_task(marked.client.call("kill", process_id="other", grace=0.0))
+        while not (marked.root / "c" / "other" / "cause").exists():
+            await asyncio.sleep(0.01)
+        done = await asyncio.to_thread(supervise, marked.root, "other")
+        assert done.stderr == ""
+        answer = await killing
+        assert answer["exit"]["reason"] == "killed"
+        os.utime(marked.root / "c" / "claim", (1.0, 1.0))
+        answer = await marked.client.call("kill", process_id="claim", grace=0.0)
+        assert answer["exit"]["reason"] == "lost"
+        (marked.root / "ran").unlink(missing_ok=True)
+        done = await asyncio.to_thread(supervise, marked.root, "claim")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not (marked.root / "ran").exists()

@@ -97,7 +97,7 @@ async def test_a_kill_reaches_what_has_escaped(tmp_path: Path) -> None:
         found = [
             path.parent.name
             for path in Path("/proc").glob("[0-9]*/cmdline")
-            if b"sleep\0400" in _read(path)
+            if b"sleep\x00400" in _read(path)
         ]
         assert found == []
         assert (await handle.kill()) == exit_
@@ -138,7 +138,7 @@ async def test_a_supervisor_that_is_killed_is_lost(tmp_path: Path) -> None:
         exit_ = await handle.wait()
         assert (exit_.reason, exit_.exit_code, exit_.signal) == ("lost", None, None)
         assert (await handle.result()).stdout == "out\n"
-        assert not any(b"sleep\04007" in _read(p) for p in Path("/proc").glob("[0-9]*/cmdline"))
+        assert not any(b"sleep\x004007" in _read(p) for p in Path("/proc").glob("[0-9]*/cmdline"))
 
 
 async def test_what_only_our_agent_can_do_is_refused_before_anything_runs(tmp_path: Path) -> None:

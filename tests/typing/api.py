@@ -20,6 +20,7 @@ __all__ = [
     "pools",
     "readiness",
     "scopes",
+    "service",
     "starting",
     "texts",
 ]
@@ -60,6 +61,32 @@ async def doors() -> None:
     # As the class is covariant, a task's result is known as well.
     assert_type(await asyncio.gather(hopx.local(), hopx.local()), tuple[hopx.Sandbox, hopx.Sandbox])
     assert_type(await asyncio.create_task(hopx.local()), hopx.Sandbox)
+
+
+async def service(secret: hopx.Secret) -> None:
+    """The service's doors give sandboxes, its listings values."""
+    async with hopx.Client(api_key="k", base_url="http://h", give_up_after=1) as client:
+        assert_type(client, hopx.Client)
+        assert_type(hopx.Sandbox.create(client=client), hopx.Opening[hopx.Sandbox])
+        env: Mapping[str, str | hopx.Secret] = {"A": "1", "B": secret}
+        sandbox = await hopx.Sandbox.create(
+            template_id=7, region="eu", timeout_seconds=60, internet_access=False, env_vars=env
+        )
+        assert_type(sandbox, hopx.Sandbox)
+        assert_type(await hopx.Sandbox.create("base", env_vars={"A": "1"}), hopx.Sandbox)
+        assert_type(await hopx.Sandbox.connect("id", api_key="k"), hopx.Sandbox)
+        assert_type(client.list_sandboxes(status="running"), hopx.Listing[hopx.SandboxInfo])
+        async for info in client.list_sandboxes():
+            assert_type((info.sandbox_id, info.expires_at), tuple[str, float | None])
+        assert_type(await client.list_templates(), list[hopx.TemplateInfo])
+        assert_type(await client.get_template("base"), hopx.TemplateInfo)
+        assert_type(await client.get_sandbox("id"), hopx.SandboxInfo)
+        assert_type(await client.kill_sandbox("id"), None)
+        assert_type(await sandbox.get_info(), hopx.SandboxInfo)
+        assert_type(await sandbox.set_timeout(60), None)
+        assert_type(sandbox.get_preview_url(80), str)
+    hopx.Sandbox.create(env_vars={"A": None})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    hopx.Client("key")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def files(sandbox: hopx.Sandbox) -> None:

@@ -14,6 +14,13 @@ __all__ = ["doors", "handles", "many", "places", "streams"]
 
 def doors() -> None:
     """A door returns what is open, and takes what the asynchronous one takes."""
+    with blocking.Client(api_key="k") as client:
+        assert_type(blocking.Sandbox.create("base", client=client), blocking.Sandbox)
+        assert_type(blocking.Sandbox.connect("id", client=client), blocking.Sandbox)
+        assert_type(client.list_sandboxes(), blocking.Listing[hopx.SandboxInfo])
+        assert_type(next(client.list_sandboxes()), hopx.SandboxInfo)
+        assert_type(client.list_templates(), list[hopx.TemplateInfo])
+        assert_type(client.get_sandbox("id"), hopx.SandboxInfo)
     with blocking.local(workspace=".", grace=1) as sandbox:
         assert_type(sandbox, blocking.Sandbox)
         assert_type(sandbox.commands, blocking.Commands)

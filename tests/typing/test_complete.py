@@ -16,8 +16,8 @@ from tests.support import typed
 HERE = Path(__file__).parent
 #: By module: the files that look at its names.
 FILES = {
-    hopx: ("api.py", "values.py", "kit.py"),
-    blocking: ("blocking.py",),
+    hopx: ("api.py", "values.py", "service.py", "kit.py"),
+    blocking: ("blocking.py", "service_blocking.py"),
     testing: ("kit.py",),
 }
 #: Of these, what stands in the docstring is for users, the rest for the kit itself, or Python's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from aiohttp import web
 
@@ -17,6 +17,7 @@ from hopx_async.agent.dialect.rows import Rows
 from hopx_async.agent.dialect.running import Running
 from hopx_async.agent.dialect.sockets import Sockets
 from hopx_async.agent.dialect.streams import StreamRoutes
+from hopx_async.agent.dialect.sweep import Sweeper
 from hopx_async.agent.dialect.system import Figures, SystemRoutes
 from hopx_async.agent.dialect.terminal import TerminalRoute
 from hopx_async.agent.dialect.watch import WatchRoute
@@ -71,6 +72,7 @@ class Dialect:
             sandbox_id=sandbox_id,
             streams=lambda: len(sockets),
         )
+        self._sweeper = Sweeper(board, self._running)
         self._parts = (
             CommandRoutes(asks, self._running, Rows(board, followers)),
             StreamRoutes(asks, self._running, sockets),
@@ -86,6 +88,10 @@ class Dialect:
         for part in self._parts:
             part.add_to(app)
         app.on_response_prepare.append(self.figures.mark)
+
+    def news(self, process_ids: Collection[str]) -> None:
+        """Note that there is something new about these commands."""
+        self._sweeper.news(process_ids)
 
     async def aclose(self) -> None:
         """Close every websocket; what was begun at the keeper goes on."""

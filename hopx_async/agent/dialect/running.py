@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -110,15 +111,27 @@ class Running:
             with suppress(HopxError):
                 await self.kill((await self._starts.start(spec))[0])
 
-        task = asyncio.create_task(kill())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._own(kill())
+
+    def sweep(self, command: Command) -> None:
+        """End what is left of a command that has ended, without waiting for it here."""
+
+        async def kill() -> None:
+            with suppress(HopxError):
+                await self.kill(command)
+
+        self._own(kill())
 
     async def aclose(self) -> None:
         """Wait for no kill any more; what was sent to the keeper is carried out."""
         for task in self._ending:
             task.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _own(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def find(self, name: object) -> Command:
         """Return the command of this id; with another prefix or none, and by its leader's pid.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.agent.dialect.served import served
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_commands_run_in_the_workspace(tmp_path: Path) -> None:
@@ -92,6 +91,26 @@ async def test_code_runs_as_a_child(tmp_path: Path) -> None:
         assert (shell["exit_code"], shell["success"]) == (4, False)
         assert cobol == (400, "INVALID_REQUEST")
         assert rich == (501, "NOT_IMPLEMENTED")
+
+
+async def test_go_where_it_is_installed(tmp_path: Path) -> None:
+    """Its code is a file that ``go run`` is given, and that is gone afterwards."""
+    go = tmp_path / "bin" / "go"
+    go.parent.mkdir()
+    go.write_text('#!/bin/sh\necho "$1 $2"; cat "$2"; exit 3\n')
+    go.chmod(0o755)
+    env = {"PATH": f"{go.parent}:{os.environ['PATH']}"}
+    async with served(tmp_path, base_env=env) as agent:
+        ran = await agent.ok("POST", "/execute", json={"code": "package main\n", "language": "go"})
+        said, text = ran["stdout"].split("\n", 1)
+        info = await agent.ok("GET", "/info")
+
+        assert said.startswith("run ")
+        assert said.endswith("main.go")
+        assert text == "package main\n"
+        assert ran["exit_code"] == 3
+        assert not Path(said.split()[1]).parent.exists()
+        assert "go" in info["features"]["languages"]
 
 
 @pytest.mark.parametrize(
