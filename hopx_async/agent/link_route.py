@@ -129,7 +129,7 @@ class Connection:
             await asyncio.gather(writer, self._errands.aclose(), return_exceptions=True)
 
     async def go_away(self) -> None:
-        """Close it because the agent stops."""
+        """Close it because the agent stops, or is paused."""
         await self._close(WSCloseCode.GOING_AWAY, "the agent is being stopped")
 
     async def _close(self, code: WSCloseCode, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -27,11 +28,15 @@ class Pausing:
         board: The commands that are known.
         calls: Signals them.
         state_dir: Where the mark is.
+        cut: Ends the connections that are open: what is paused answers nobody there, either.
     """
 
-    def __init__(self, board: Board, calls: Calls, state_dir: Path) -> None:
+    def __init__(
+        self, board: Board, calls: Calls, state_dir: Path, cut: Callable[[], Awaitable[None]]
+    ) -> None:
         self._board = board
         self._calls = calls
+        self._cut = cut
         self._mark = state_dir / "paused"
         self._paused = self._mark.exists()
 
@@ -52,6 +57,7 @@ class Pausing:
         self._paused = True
         await asyncio.to_thread(self._mark.touch, 0o600)
         await self._signal("SIGSTOP")
+        await self._cut()
         return web.json_response({"paused": True})
 
     async def _resume(self, _request: web.Request) -> web.Response:

@@ -123,10 +123,10 @@ class Agent:
             base_env=config.base_env,
             sandbox_id=config.sandbox_id,
         )
-        self._pausing = Pausing(self._board, calls, state_dir)
         self._holds = Holds(self._board, config.retention_bytes, self._tell_hold)
         doors = (calls, self._logs, config.sandbox_id, self._holds)
         self._connections, self._sessions = Connections(*doors), Sessions(*doors)
+        self._pausing = Pausing(self._board, calls, state_dir, self._cut)
         self._runner = web.AppRunner(
             self._application(calls), handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIME
         )
@@ -152,8 +152,7 @@ class Agent:
         """Stop accepting, close websockets with 1001, end everything else; bounded."""
         if self._server is not None:
             self._server.close()
-        await self._sessions.close()
-        await self._connections.close()
+        await self._cut()
         await self._dialect.aclose()
         await self._runner.cleanup()
         await self._starts.aclose()
@@ -162,6 +161,10 @@ class Agent:
         await self._environment.aclose()
         await self.keepers.aclose()
         self._logs.close()
+
+    async def _cut(self) -> None:
+        await self._sessions.close()
+        await self._connections.close()
 
     def _application(self, calls: Calls) -> web.Application:
         guard = Guard(

@@ -217,7 +217,7 @@ async def test_many_handles_cost_one_request_a_tick(
     async with stock_sandbox(tmp_path, faults=0) as place:
         there = place.sandbox.commands
         first = await asyncio.gather(*(there.start(f"read x < {gate}") for _ in range(commands)))
-        handles = await asyncio.gather(*(there.get(one.ref) for one in first for _ in range(each)))
+        handles = await asyncio.gather(*(there.get(one.ref) for _ in range(each) for one in first))
         waits = [asyncio.create_task(handle.wait()) for handle in handles]
         await asyncio.sleep(0)
         transport = place.sandbox._client._transport

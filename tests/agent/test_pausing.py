@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
 from tests.agent.harness import serving
 
 if TYPE_CHECKING:
@@ -28,6 +31,24 @@ async def test_a_paused_agent_answers_nobody(tmp_path: Path) -> None:
 
         said = [(one["id"], one["name"]) for one in server.keeper.requests]
         assert said == [("one", "SIGSTOP"), ("one", "SIGCONT")]
+
+
+async def test_a_pause_ends_the_links_that_are_open(tmp_path: Path) -> None:
+    """Nothing is started behind the back of a pause: sockets close, new ones are refused."""
+    async with serving(tmp_path / "s") as server:
+        async with server.connect() as socket:
+            await socket.recv()
+            assert (await server.ask("POST", "/v1/pause"))[0] == 200
+            with pytest.raises(ConnectionClosed) as caught:
+                while True:
+                    await socket.recv()
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1001
+        with pytest.raises(InvalidStatus, match="503"):
+            await server.connect()
+        await server.ask("POST", "/v1/resume")
+        async with server.connect() as socket:
+            assert await socket.recv()
 
 
 async def test_an_agent_that_comes_back_stays_paused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hopx_async.errors import ApiError, HopxError
 from hopx_async.testing import MemoryAgent, VirtualTimeLoop, memory
 from hopx_async.testing import contract_files as checks
+from hopx_async.testing.contract_needs import checks_for
 from hopx_async.testing.memory_files import MemoryFiles
 
 
@@ -69,11 +70,13 @@ async def test_a_flaw_is_found(
             await check(sandbox)
 
 
-async def test_a_far_side_without_files_passes() -> None:
-    """What a far side does not claim to have is not checked."""
+async def test_nothing_is_asked_of_a_far_side_without_files() -> None:
+    """What a far side does not claim to have is not among its checks."""
     async with memory() as sandbox:
-        sandbox.capabilities = attrs.evolve(sandbox.capabilities, files=False, watch=False)
-        await sandbox.files.write("kept", b"")
-        for check in checks.FILE_CHECKS:
-            await check(sandbox)
-        assert [entry.name for entry in await sandbox.files.list()] == ["kept"]
+        can = sandbox.capabilities
+        assert checks_for(can, checks.FILE_CHECKS) == checks.FILE_CHECKS
+        assert (
+            checks_for(attrs.evolve(can, watch=False), checks.FILE_CHECKS)
+            == (checks.FILE_CHECKS[:-1])
+        )
+        assert checks_for(attrs.evolve(can, files=False), checks.FILE_CHECKS) == ()

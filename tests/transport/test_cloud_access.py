@@ -85,6 +85,18 @@ async def test_a_refused_token_is_renewed_once_for_all() -> None:
         assert there.refreshes() == 2
 
 
+async def test_who_comes_late_with_an_old_token_asks_for_no_other() -> None:
+    """A request refused with a token that has been replaced meanwhile just takes the new one."""
+    async with way() as there:
+        await there.ask()
+        old = await there.access.headers()
+        there.service.token(there.sandbox_id)
+        await there.ask()
+        assert await there.access.renew(old) is True
+
+        assert there.refreshes() == 2
+
+
 async def test_who_is_cancelled_first_takes_nothing_from_the_others() -> None:
     """The first task to want a token is cancelled, the others get it."""
     async with way() as there:

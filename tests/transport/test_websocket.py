@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -158,3 +159,20 @@ async def test_connecting_can_be_cancelled() -> None:
                     scope.cancel()
             assert scope.cancelled_caught
             group.cancel_scope.cancel()
+
+
+async def test_a_log_of_everything_shows_no_token(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever logs all that the library says of a handshake sees that there is a token, not it."""
+
+    async def nothing(_: ServerConnection) -> None:
+        return
+
+    async with served(nothing) as url:
+        with caplog.at_level(logging.DEBUG):
+            channel = await opened(url)
+            await channel.aclose()
+
+    assert "Authorization: (not shown)" in caplog.text
+    # The server of this test logs what it hears, too.
+    ours = [record.getMessage() for record in caplog.records if "server" not in record.name]
+    assert not [line for line in ours if "Bearer" in line]
