@@ -70,6 +70,7 @@ class _ExitView(msgspec.Struct, gc=False, frozen=True):
 
 _spec_view = msgspec.json.Decoder(SpecView)
 _exit_view = msgspec.json.Decoder(_ExitView)
+_parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Command:
@@ -166,9 +167,12 @@ def exit_of(record: bytes, end: int) -> bytes:
     found = reader.read()
     if found is None or found.kind not in TERMINAL_KINDS or reader.pending:
         raise RecordError(f"{found!r} is no terminal record")
-    value = found.json()
-    value.pop("tail", None)
-    return msgspec.json.encode(value)
+    try:
+        parts = _parts.decode(found.payload)
+    except msgspec.DecodeError as error:
+        raise RecordError(f"no exit in {found!r}: {error}") from error
+    # A command that ended well has none, and its exit is taken as it stands.
+    return found.payload if parts.pop("tail", None) is None else msgspec.json.encode(parts)
 
 
 class Board:

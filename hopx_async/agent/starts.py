@@ -114,7 +114,7 @@ class Starts:
         self._sampler = sampler
         self._state_dir = state_dir
         self._secret = secret
-        self._workspace = Path(workspace)
+        self._workspace = str(Path(workspace))
         self._base_env = dict(base_env)
         self._process_limit = process_limit
         self._under_way: dict[str, tuple[str, asyncio.Task[Command]]] = {}
@@ -170,7 +170,7 @@ class Starts:
     async def _start(self, spec: dict[str, Any], digest: str) -> Command:
         process_id = spec["process_id"]
         public = _public_spec(spec, digest)
-        working_dir = str(self._workspace / (spec["working_dir"] or ""))
+        working_dir = self._working_dir(spec["working_dir"])
         env = self._environment(spec)
         self._sampler.check(spec["usage_interval"])
         mask = self._sandbox_env.variables.to_mask(spec)
@@ -200,6 +200,9 @@ class Starts:
             known.pid, known.started_at = answer.pid, answer.started_at
             self._board.put(known)
         return known
+
+    def _working_dir(self, wanted: str | None) -> str:
+        return self._workspace if wanted is None else str(Path(self._workspace) / wanted)
 
     def _environment(self, spec: Mapping[str, Any]) -> dict[str, str]:
         terminal = {} if spec["pty"] is None else _TERMINAL_ENV

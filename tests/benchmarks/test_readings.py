@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import socket
 import sys
@@ -30,7 +31,9 @@ def test_memory_descriptors_and_threads_are_those_of_the_process() -> None:
     """What this process takes shows in its figures."""
     before = readings.descriptors(os.getpid()), readings.threads(os.getpid())
     kib = readings.memory_kib(os.getpid())
-    held = bytearray(os.urandom(8 * 1024 * 1024))
+    # Pages of their own, not some that were freed before.
+    held = mmap.mmap(-1, 8 * 1024 * 1024, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    held.write(os.urandom(len(held)))
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     with Path(os.devnull).open("rb"):
