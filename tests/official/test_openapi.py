@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,25 +83,27 @@ def places() -> Iterator[Places]:
 
 def fuzz(name: str, url: str, header: str, *options: str, **known: str) -> None:
     """Run schemathesis on one description; fail with what it finds."""
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).parent / "schemathesis"), "run"),
-            *(str(_REFERENCE / f"openapi-{name}.json"), "--url", url, "--header", header),
-            *("--generation-deterministic", "--max-examples", str(_EXAMPLES)),
-            *("--no-color", "--continue-on-failure", "--request-timeout", "60", *options),
-        ],
-        env={
-            **os.environ,
-            "SCHEMATHESIS_HOOKS": "tests.official.harmless",
-            "PYTHONPATH": str(_REFERENCE.parents[1]),
-            "NO_PROXY": "127.0.0.1",
-            **{f"HOPX_FUZZ_{key.upper()}": value for key, value in known.items()},
-        },
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as place:  # it keeps there what it has found before
+        done = subprocess.run(
+            [
+                *(str(Path(sys.executable).parent / "schemathesis"), "run"),
+                *(str(_REFERENCE / f"openapi-{name}.json"), "--url", url, "--header", header),
+                *("--generation-deterministic", "--max-examples", str(_EXAMPLES)),
+                *("--no-color", "--continue-on-failure", "--request-timeout", "60", *options),
+            ],
+            env={
+                **os.environ,
+                "SCHEMATHESIS_HOOKS": "tests.official.harmless",
+                "PYTHONPATH": str(_REFERENCE.parents[1]),
+                "NO_PROXY": "127.0.0.1",
+                **{f"HOPX_FUZZ_{key.upper()}": value for key, value in known.items()},
+            },
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            cwd=place,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
