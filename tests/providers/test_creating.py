@@ -298,6 +298,96 @@ async def test_a_cancelled_create_that_was_refused_is_quiet(
         assert caplog.text == ""
 
 
+async def test_a_cancelled_create_whose_sandbox_cannot_be_deleted_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A delete that is refused leaves a sandbox behind: the log names it."""
+    async with served() as service, service.client() as client:
+        arrived, gate = anyio.Event(), anyio.Event()
+
+        async def slowly(_: web.Request) -> None:
+            arrived.set()
+            await gate.wait()
+
+        service.odd[CREATE] = [slowly]
+        service.odd["DELETE *"] = [refusing(service, 500, "INTERNAL_ERROR")]
+        task = asyncio.create_task(created(client, WISH))
+        await arrived.wait()
+        task.cancel()
+        await anyio.wait_all_tasks_blocked()
+        gate.set()
+        await asyncio.wait([task])
+
+        assert task.cancelled()
+        [left] = service.sandboxes
+        assert f"sandbox {left} is not known to be deleted" in caplog.text
+
+
+async def test_a_create_that_is_cancelled_twice_says_what_it_may_leave(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever cannot wait for the undoing is told that it did not happen."""
+    async with served() as service, service.client() as client:
+        arrived = anyio.Event()
+
+        async def hang(_: web.Request) -> None:
+            arrived.set()
+            await anyio.sleep_forever()
+
+        service.odd[CREATE] = [hang]
+        task = asyncio.create_task(created(client, WISH))
+        await arrived.wait()
+        for _ in range(2):
+            task.cancel()
+            await anyio.wait_all_tasks_blocked()
+
+        assert task.cancelled()
+        assert "list_sandboxes()" in caplog.text
+
+
+async def test_a_fault_is_no_proof_where_nobody_could_look() -> None:
+    """5xx, and a listing that fails, too: whether there is a sandbox is not known."""
+    async with served() as service, service.client() as client:
+        service.odd[CREATE] = [refusing(service, 500, "INTERNAL_ERROR")]
+        service.odd["GET /v1/sandboxes"] = [refusing(service, 500, "INTERNAL_ERROR")] * 9
+        with pytest.raises(CreateUncertain):
+            await created(client, WISH)
+
+
+async def test_one_listing_that_fails_does_not_end_the_search() -> None:
+    """The next one finds the sandbox."""
+    async with served() as service, service.client() as client:
+        service.odd[CREATE] = [made_and(service, drop)]
+        service.odd["GET /v1/sandboxes"] = [refusing(service, 500, "INTERNAL_ERROR")]
+        made = await created(client, WISH)
+
+        assert [made.info.sandbox_id] == list(service.sandboxes)
+
+
+@pytest.mark.parametrize("status", [502, 504])
+async def test_a_gateway_does_not_know_what_came_of_a_create(status: int) -> None:
+    """What was not there at the first look may come: it is looked for on."""
+    async with served() as service, service.client() as client:
+
+        async def late(request: web.Request) -> None:
+            await service._create(made[0])
+
+        async def remember(request: web.Request) -> web.StreamResponse:
+            await request.read()
+            made.append(request)
+            return service.no(status, "X", "no")
+
+        async def nothing(request: web.Request) -> web.StreamResponse:
+            return web.json_response({"data": None, "has_more": False})
+
+        made: list[web.Request] = []
+        service.odd[CREATE] = [remember]
+        service.odd["GET /v1/sandboxes"] = [nothing, late]  # type: ignore[list-item]
+        found = await created(client, WISH)
+
+        assert [found.info.sandbox_id] == list(service.sandboxes)
+
+
 def test_what_may_have_been_made_by_a_wish() -> None:
     """Time, template, region and time limit must fit where the service tells them."""
     now = 1e9
