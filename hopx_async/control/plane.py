@@ -211,7 +211,9 @@ class Plane:
         if machine is not None:
             self._running[sandbox.id] = machine
             if sandbox.isolation != self._machines.isolation:
-                _complain(sandbox.id, f"goes on as it was started, with isolation {sandbox.isolation}")
+                _complain(
+                    sandbox.id, f"goes on as it was started, with isolation {sandbox.isolation}"
+                )
             return
         try:
             # Its files are here, its commands are not.

@@ -141,7 +141,9 @@ def check_url(url: str, parameter: str = "url") -> str:
     except ValueError:
         good = False
     if not (good and plain and url.isprintable() and " " not in url):
-        shown = repr(url)[:160] if plain else "(not shown: it carries a user, a query or a fragment)"
+        shown = (
+            repr(url)[:160] if plain else "(not shown: it carries a user, a query or a fragment)"
+        )
         raise InvalidArgument(parameter, shown, rule)
     return url.rstrip("/")
 
@@ -238,7 +240,9 @@ def translated(name: str, what: str, seconds: float) -> Generator[anyio.CancelSc
         with anyio.fail_after(seconds) as scope:
             yield scope
     except aiohttp.ConnectionTimeoutError as error:
-        raise ConnectError(f"cannot reach {name}: no connection in {CONNECT_SECONDS:g} s") from error
+        raise ConnectError(
+            f"cannot reach {name}: no connection in {CONNECT_SECONDS:g} s"
+        ) from error
     except TimeoutError:
         raise RequestTimeout(f"{name} did not answer {what} in {seconds:g} s") from None
     except aiohttp.ClientConnectorError as error:

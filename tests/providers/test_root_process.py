@@ -60,7 +60,7 @@ async def test_who_does_not_hear_sigterm_has_ended_when_stop_by_pid_returns(
     """It is killed, and not only told so."""
     monkeypatch.setattr(root_process, "_STOP_SECONDS", 0.05)
     deaf = "trap '' TERM; echo ready; while :; do read -r line; done"
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: ASYNC220  # only its pid is used
         ["bash", "-c", deaf], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdout is not None

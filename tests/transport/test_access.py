@@ -83,7 +83,9 @@ def test_a_url_with_a_secret_is_refused_and_not_shown(url: str) -> None:
     assert "not shown" in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://ho st", "http://ho\nst", "http://host\0", "ftp://h", "h", 7])
+@pytest.mark.parametrize(
+    "url", ["http://ho st", "http://ho\nst", "http://host\0", "ftp://h", "h", 7]
+)
 def test_what_is_no_url_is_refused(url: str) -> None:
     """It is not cleaned up silently."""
     with pytest.raises(InvalidArgument, match="http://HOST:PORT"):

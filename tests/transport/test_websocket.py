@@ -161,8 +161,10 @@ async def test_connecting_can_be_cancelled() -> None:
             group.cancel_scope.cancel()
 
 
-async def test_a_log_of_everything_shows_neither_token_nor_content(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever logs all that the library says of a handshake sees that there is a token, not it; of frames, their size."""
+async def test_a_log_of_everything_shows_neither_token_nor_content(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever logs all that the library says sees that there is a token; of frames, their size."""
     async with served(echo) as url:
         with caplog.at_level(logging.DEBUG):
             channel = await opened(url)
