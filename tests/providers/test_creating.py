@@ -264,7 +264,7 @@ async def test_a_gateway_does_not_know_what_came_of_a_create(status: int) -> Non
 
         made: list[web.Request] = []
         service.odd[CREATE] = [remember]
-        service.odd["GET /v1/sandboxes"] = [nothing, late]  # type: ignore[list-item]
+        service.odd["GET /v1/sandboxes"] = [nothing, late]
         found = await created(client, WISH)
 
         assert [found.info.sandbox_id] == list(service.sandboxes)
