@@ -227,16 +227,18 @@ async def stop_by_pid(pid: int, *, grace: float) -> None:
     except ProcessLookupError:
         return
     with anyio.CancelScope(shield=True):
-        with anyio.move_on_after(grace + _STOP_SECONDS) as scope:
-            await _wait_for_pid(pid)
-        if not scope.cancelled_caught:
+        if await _ends_within(pid, grace + _STOP_SECONDS):
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        with anyio.move_on_after(_KILLED_SECONDS) as scope:
-            await _wait_for_pid(pid)
-    if scope.cancelled_caught:
-        raise AgentFault(f"the root process {pid} did not even end by SIGKILL")
+        if not await _ends_within(pid, _KILLED_SECONDS):
+            raise AgentFault(f"the root process {pid} did not even end by SIGKILL")
+
+
+async def _ends_within(pid: int, seconds: float) -> bool:
+    with anyio.move_on_after(seconds) as scope:
+        await _wait_for_pid(pid)
+    return not scope.cancelled_caught
 
 
 async def _wait_for_pid(pid: int) -> None:

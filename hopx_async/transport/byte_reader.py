@@ -14,16 +14,19 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Generator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from websockets.client import ClientProtocol
 from websockets.protocol import Protocol
 from websockets.uri import parse_uri
 
-try:
+if TYPE_CHECKING:
     from websockets.streams import StreamReader
-except ImportError:  # a version that reads in another way
-    StreamReader = object  # type: ignore[assignment,misc]
+else:
+    try:
+        from websockets.streams import StreamReader
+    except ImportError:  # a version that reads in another way
+        StreamReader = object
 
 __all__ = ["ByteReader", "fits", "use_byte_reader"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Generator
 from random import Random
 from typing import Any
@@ -17,6 +19,7 @@ from websockets.streams import StreamReader
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
+from hopx_async.transport import byte_reader
 from hopx_async.transport.byte_reader import ByteReader, fits, use_byte_reader
 from hopx_async.transport.websocket import open_channel
 
@@ -238,3 +241,19 @@ async def test_a_library_that_reads_in_another_way_keeps_its_reader(
 def test_the_library_that_is_installed_reads_from_ours() -> None:
     """Here nothing is slower."""
     assert fits()
+
+
+def test_a_library_without_such_a_reader_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is imported need not be there."""
+    path = byte_reader.__file__
+    monkeypatch.setitem(sys.modules, "websockets.streams", None)
+    spec = importlib.util.spec_from_file_location("byte_reader_anew", path)
+    assert spec is not None
+    assert spec.loader is not None
+    anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    protocol = ClientProtocol(parse_uri("ws://h/"))
+    anew.use_byte_reader(protocol)
+
+    assert not anew.fits()
+    assert type(protocol.reader) is StreamReader
