@@ -58,7 +58,7 @@ class Plane:
                 continue
             self._known[sandbox.id] = sandbox
             self._locks[sandbox.id] = asyncio.Lock()
-        await asyncio.gather(*(self._reattach(sandbox) for sandbox in [*self._known.values()]))
+        await asyncio.gather(*(self._taken_over(sandbox) for sandbox in [*self._known.values()]))
 
     async def aclose(self, grace: float | None = None) -> None:
         """End every agent with its commands; the sandboxes stay written down."""
@@ -196,6 +196,14 @@ class Plane:
             await machine.stop(self._grace)
             # Not before: one that could not be ended is not forgotten.
             self._running.pop(sandbox_id, None)
+
+    async def _taken_over(self, sandbox: Sandbox) -> None:
+        try:
+            await self._reattach(sandbox)
+        except Exception as error:  # noqa: BLE001  # it keeps no other from being taken over
+            _complain(sandbox.id, f"cannot be taken over: {error}")
+            if sandbox.id not in self._running:
+                sandbox.status = "stopped"
 
     async def _reattach(self, sandbox: Sandbox) -> None:
         if sandbox.expires_at is not None and sandbox.expires_at <= time.time():

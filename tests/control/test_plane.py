@@ -44,6 +44,34 @@ async def test_a_plane_that_comes_back_finds_its_sandboxes(tmp_path: Path) -> No
     assert second.get(paused.id).status == "paused"
 
 
+async def test_one_that_cannot_be_taken_over_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said which one that is."""
+    machines = FakeMachines()
+    first = await opened(tmp_path, machines)
+    odd, kept, late = [await first.create("base", "local", {}) for _ in range(3)]
+    await first.set_timeout(late.id, 1)
+    late.expires_at = time.time() - 1
+    Shelf(tmp_path).save(late)
+    machines.running[late.id].deaf = True
+    find = machines.find
+
+    async def finds(sandbox: Sandbox, place: Path) -> object:
+        if sandbox.id == odd.id:
+            raise OSError(5, "Input/output error")
+        return await find(sandbox, place)
+
+    monkeypatch.setattr(machines, "find", finds)
+    second = await opened(tmp_path, machines)
+    assert second.get(kept.id).status == "running"
+    assert second.get(odd.id).status == "stopped"
+    assert second.get(late.id).status == "running"
+    told = capsys.readouterr().err
+    assert f"{odd.id} cannot be taken over" in told
+    assert f"{late.id} cannot be taken over: it does not end" in told
+
+
 async def test_there_are_only_so_many(tmp_path: Path) -> None:
     """One too many is refused with the figures, at once asked for or one after another."""
     machines = FakeMachines()
