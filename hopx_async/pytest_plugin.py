@@ -101,13 +101,12 @@ def _hopx_agent(hopx_local_options: dict[str, Any]) -> Generator[Agent]:
     from hopx_async.errors import Unsupported
     from hopx_async.testing.fixtures import agent_of_the_run
 
-    try:
-        run = agent_of_the_run(hopx_local_options)
-        agent = run.__enter__()
-    except Unsupported as error:
-        pytest.skip(_why_not(error))
-    yield agent
-    run.__exit__(None, None, None)
+    with contextlib.ExitStack() as run:
+        try:
+            agent = run.enter_context(agent_of_the_run(hopx_local_options))
+        except Unsupported as error:
+            pytest.skip(_why_not(error))
+        yield agent
 
 
 # What the two fixtures are: found by the event loop of the test that asks.
@@ -156,12 +155,13 @@ async def _sandbox(request: pytest.FixtureRequest) -> AsyncGenerator[Sandbox]:
     else:
         options = request.getfixturevalue("hopx_local_options")
         opening = on_its_own(options, _faults_of(request))
-    try:
-        sandbox = await opening.__aenter__()
-    except Unsupported as error:
-        pytest.skip(_why_not(error))
-    yield sandbox
-    await opening.__aexit__(None, None, None)
+    # However this ends, nothing is left running.
+    async with contextlib.AsyncExitStack() as opened:
+        try:
+            sandbox = await opened.enter_async_context(opening)
+        except Unsupported as error:
+            pytest.skip(_why_not(error))
+        yield sandbox
 
 
 async def _memory(request: pytest.FixtureRequest) -> AsyncGenerator[Sandbox]:

@@ -19,6 +19,8 @@ __all__ = ["MAX_SANDBOXES", "Plane"]
 MAX_SANDBOXES = 64
 _SECRET_BYTES = 64
 _GRACE = 5.0
+# Seconds after which a sandbox is to be ended again whose time is over.
+_AGAIN = 60.0
 
 
 class Plane:
@@ -65,9 +67,14 @@ class Plane:
         for timer in self._timers.values():
             timer.cancel()
         wait = self._grace if grace is None else grace
-        machines = [*self._running.values()]
-        self._running.clear()
-        await asyncio.gather(*self._ending, *(machine.stop(wait) for machine in machines))
+        machines, self._running = self._running, {}
+        stops = [machine.stop(wait) for machine in machines.values()]
+        # One that does not end keeps none of the others from it.
+        told = await asyncio.gather(*stops, return_exceptions=True)
+        await asyncio.gather(*self._ending)
+        for sandbox_id, problem in zip(machines, told, strict=True):
+            if problem is not None:
+                _complain(sandbox_id, f"may be left: {problem}")
 
     async def create(
         self,
@@ -202,6 +209,7 @@ class Plane:
             await self._reattach(sandbox)
         except Exception as error:  # noqa: BLE001  # it keeps no other from being taken over
             _complain(sandbox.id, f"cannot be taken over: {error}")
+            self._arm(sandbox)
             if sandbox.id not in self._running:
                 sandbox.status = "stopped"
 
@@ -261,6 +269,8 @@ class Plane:
             timer.cancel()
 
     def _expire(self, sandbox_id: str) -> None:
+        loop = asyncio.get_running_loop()
+
         async def delete() -> None:
             try:
                 await self.delete(sandbox_id)
@@ -268,6 +278,7 @@ class Plane:
                 return  # somebody was faster
             except Exception as error:  # noqa: BLE001  # nobody else would hear of it
                 _complain(sandbox_id, f"has outlived its time: {error}")
+                self._timers[sandbox_id] = loop.call_later(_AGAIN, self._expire, sandbox_id)
 
         task = asyncio.create_task(delete())
         self._ending.add(task)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -13,6 +14,7 @@ import anyio
 import anyio.lowlevel
 
 from hopx_async.errors import (
+    AuthenticationError,
     ConnectError,
     ConnectionLost,
     InvalidArgument,
@@ -27,6 +29,7 @@ __all__ = [
     "CONNECT_SECONDS",
     "Access",
     "TokenAccess",
+    "authorized",
     "check_url",
     "exchange",
     "open_session",
@@ -37,6 +40,7 @@ __all__ = [
 
 #: Seconds to make a connection.
 CONNECT_SECONDS = 10.0
+T = TypeVar("T")
 
 
 class Access(ABC):
@@ -197,6 +201,28 @@ async def send(
         if not renewed:
             return response
         response.close()
+
+
+async def authorized(access: Access, attempt: Callable[[Mapping[str, str]], Awaitable[T]]) -> T:
+    """Return what *attempt* returns, made with the headers of *access* when its turn has come.
+
+    Once more only if these were refused and there are others now. Cancelling it is safe if
+    cancelling *attempt* is.
+
+    Raises:
+        AuthenticationError: If the headers are refused.
+        HopxError: What *attempt* raises else.
+    """
+    renewed = False
+    while True:
+        await access.admit()
+        headers = await access.headers()
+        try:
+            return await attempt(headers)
+        except AuthenticationError:
+            if renewed or not await access.renew(headers):
+                raise
+            renewed = True
 
 
 @asynccontextmanager

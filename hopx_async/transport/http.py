@@ -8,13 +8,12 @@ from urllib.parse import quote
 import msgspec
 
 from hopx_async.errors import (
-    AuthenticationError,
     ConnectError,
     InvalidArgument,
     RemoteProtocolError,
 )
 from hopx_async.protocol import poll, wire
-from hopx_async.transport.access import Access, read_body, send, translated
+from hopx_async.transport.access import Access, authorized, read_body, send, translated
 from hopx_async.transport.base import Channel, Transport
 from hopx_async.transport.bodies import RawBody
 from hopx_async.transport.files import FileStore
@@ -68,16 +67,9 @@ class HttpTransport(Transport, Poster):
     async def connect(self) -> Channel:
         """Open the websocket of the agent."""
         url = "ws" + self.name.removeprefix("http") + "/v1/link"
-        renewed = False
-        while True:
-            await self._access.admit()
-            headers = await self._access.headers()
-            try:
-                return await open_channel(url, headers, name=self.name)
-            except AuthenticationError:
-                if renewed or not await self._access.renew(headers):
-                    raise
-                renewed = True
+        return await authorized(
+            self._access, lambda headers: open_channel(url, headers, name=self.name)
+        )
 
     async def connect_poll(self) -> Channel:
         """Begin a long-poll session with the agent."""

@@ -15,7 +15,6 @@ import anyio
 import msgspec
 
 from hopx_async.errors import (
-    AuthenticationError,
     HopxError,
     RateLimited,
     RemoteProtocolError,
@@ -23,7 +22,7 @@ from hopx_async.errors import (
 from hopx_async.protocol import file_answers
 from hopx_async.protocol.file_answers import FileInfo
 from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER
-from hopx_async.transport.access import Access, exchange, read_body, send, translated
+from hopx_async.transport.access import Access, authorized, exchange, read_body, send, translated
 from hopx_async.transport.bodies import Body, JsonBody, MultipartBody
 from hopx_async.transport.files import PIECE_BYTES, Changes, Download, FileStore
 from hopx_async.transport.socket_changes import SocketChanges
@@ -176,17 +175,11 @@ class HttpFiles(FileStore):
             return file_answers.refusal(status, body, path=path)
 
         url = "ws" + self._access.name.removeprefix("http") + "/files/watch"
-        renewed = False
-        while True:
-            await self._access.admit()
-            headers = await self._access.headers()
-            try:
-                name = self._access.name
-                return await open_channel(url, headers, name=name, refused=refused)
-            except AuthenticationError:
-                if renewed or not await self._access.renew(headers):
-                    raise
-                renewed = True
+        name = self._access.name
+        return await authorized(
+            self._access,
+            lambda headers: open_channel(url, headers, name=name, refused=refused),
+        )
 
 
 class _HttpDownload(Download):

@@ -70,6 +70,10 @@ async def test_one_that_cannot_be_taken_over_holds_up_no_other(
     told = capsys.readouterr().err
     assert f"{odd.id} cannot be taken over" in told
     assert f"{late.id} cannot be taken over: it does not end" in told
+    assert list(second._timers) == [late.id]
+    await second.aclose()
+    assert machines.running[kept.id].told == ["stop"]
+    assert f"{late.id} may be left: it does not end" in capsys.readouterr().err
 
 
 async def test_there_are_only_so_many(tmp_path: Path) -> None:
@@ -139,6 +143,7 @@ async def test_what_does_not_end_is_not_forgotten(
         plane._expire(sandbox.id)
         await asyncio.gather(*plane._ending)
         assert "has outlived its time: it does not end" in capsys.readouterr().err
+        assert sandbox.id in plane._timers
     else:
         with pytest.raises(AgentFault):
             await (
