@@ -82,9 +82,10 @@ class Plane:
         region: str,
         env_vars: dict[str, str],
         *,
+        timeout_seconds: int | None = None,
         internet_access: bool = True,
     ) -> Sandbox:
-        """Create a sandbox and return it once its agent runs.
+        """Create a sandbox and return it once its agent runs; its time begins then.
 
         Raises:
             Refused: If there are too many.
@@ -110,7 +111,7 @@ class Plane:
         self._creating += 1
         try:
             await asyncio.to_thread(self._shelf.save, sandbox)
-            await self._start(sandbox)
+            await self._start(sandbox, timeout_seconds)
         except BaseException:
             await asyncio.to_thread(self._shelf.forget, sandbox.id)
             raise
@@ -118,6 +119,7 @@ class Plane:
             self._creating -= 1
         self._known[sandbox.id] = sandbox
         self._locks[sandbox.id] = asyncio.Lock()
+        self._arm(sandbox)
         return sandbox
 
     def get(self, sandbox_id: str) -> Sandbox:
@@ -238,11 +240,13 @@ class Plane:
             _complain(sandbox.id, f"does not start: {error}")
             sandbox.status = "stopped"
 
-    async def _start(self, sandbox: Sandbox) -> None:
+    async def _start(self, sandbox: Sandbox, timeout_seconds: int | None = None) -> None:
         machine = await self._machines.start(sandbox, self._shelf.place(sandbox.id))
         before = sandbox.url, sandbox.status, sandbox.isolation
         sandbox.url, sandbox.status = machine.url, "running"
         sandbox.isolation = self._machines.isolation
+        if timeout_seconds is not None:
+            sandbox.expire_after(timeout_seconds)
         try:
             await asyncio.to_thread(self._shelf.save, sandbox)
         except BaseException:

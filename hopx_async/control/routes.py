@@ -131,10 +131,12 @@ class ControlRoutes:
         if not isinstance(internet, bool):
             raise _wrong("internet_access", "true or false")
         sandbox = await self._plane.create(
-            template, region[:80], env_vars, internet_access=internet
+            template,
+            region[:80],
+            env_vars,
+            timeout_seconds=seconds,
+            internet_access=internet,
         )
-        if seconds is not None:
-            await self._plane.set_timeout(sandbox.id, seconds)
         return answer({**_told(sandbox), **_token(sandbox)}, 201)
 
     async def _list(self, request: web.Request) -> web.Response:

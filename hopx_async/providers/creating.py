@@ -25,6 +25,7 @@ from hopx_async.errors import (
     AgentFault,
     AgentUnreachable,
     ApiError,
+    ClosedError,
     CreateUncertain,
     HopxError,
     NotFoundError,
@@ -152,6 +153,7 @@ async def _undo(client: Client, call: asyncio.Future[Made]) -> None:
 async def _create(client: Client, wish: Wish) -> Made:
     mark = secrets.token_urlsafe(16)
     body = {**wish.body, "env_vars": {**wish.env_vars, CREATE_VARIABLE: mark}}
+    client._plane.check()
     began = time.time()
     try:
         answer = await client._plane.ask(
@@ -160,6 +162,10 @@ async def _create(client: Client, wish: Wish) -> Made:
         info = cloud.sandbox_info(answer)
     except AgentUnreachable:
         raise  # not even a connection: nothing was sent
+    except ClosedError as error:
+        # Meanwhile, and what is closed cannot look for what it has made.
+        message = f"a create of {wish.template!r} was not answered: the client was closed"
+        raise CreateUncertain(message) from error
     except NotFoundError as error:
         raise await _without_template(client, wish, error) from error
     except (AgentFault, TransportError, RemoteProtocolError) as error:

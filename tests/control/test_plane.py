@@ -129,6 +129,25 @@ async def test_a_machine_that_cannot_be_written_down_is_ended(
     assert [place.name for place in tmp_path.iterdir()] == [stopped.id]
 
 
+async def test_a_sandbox_has_its_time_from_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is ever written down as running without the end that it was created with."""
+    saved: list[tuple[str, int | None]] = []
+    save = Shelf.save
+
+    def noting(shelf: Shelf, sandbox: Sandbox) -> None:
+        saved.append((sandbox.status, sandbox.timeout_seconds))
+        save(shelf, sandbox)
+
+    monkeypatch.setattr(Shelf, "save", noting)
+    plane = await opened(tmp_path, FakeMachines())
+    sandbox = await plane.create("base", "local", {}, timeout_seconds=60)
+    assert saved == [("creating", None), ("running", 60)]
+    assert sandbox.id in plane._timers
+    await plane.aclose()
+
+
 @pytest.mark.parametrize("how", ["delete", "stop", "expire"])
 async def test_what_does_not_end_is_not_forgotten(
     how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

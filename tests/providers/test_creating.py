@@ -15,6 +15,7 @@ from hopx_async.errors import (
     AgentUnreachable,
     ApiError,
     AuthenticationError,
+    ClosedError,
     CreateUncertain,
     TemplateNotFound,
 )
@@ -225,6 +226,22 @@ async def test_a_service_that_is_not_there_has_made_nothing(free_tcp_port: int) 
         async with service.client(give_up_after=0.1) as client:
             with pytest.raises(AgentUnreachable, match="cannot reach"):
                 await created(client, WISH)
+
+
+async def test_a_client_that_is_closed_while_it_creates_says_what_may_be_left() -> None:
+    """Closed before, nothing is sent; closed meanwhile, a sandbox may be there."""
+    async with served() as service:
+        client = service.client()
+
+        async def close(_: web.Request) -> None:
+            await client.aclose()
+
+        service.odd[CREATE] = [close]
+        with pytest.raises(CreateUncertain, match="the client was closed"):
+            await created(client, WISH)
+        with pytest.raises(ClosedError):
+            await created(client, WISH)
+        assert service.calls().count(CREATE) == 1
 
 
 async def test_a_fault_is_no_proof_where_nobody_could_look() -> None:
