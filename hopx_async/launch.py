@@ -45,10 +45,13 @@ async def _undo(
     client: AgentClient, call: asyncio.Future[Any], process_id: str, *, owned: bool
 ) -> None:
     with anyio.CancelScope(shield=True):
-        # If it never started, or nobody answers, there is nobody to tell but who cancelled.
-        with contextlib.suppress(HopxError), anyio.move_on_after(UNDO_SECONDS):
-            if owned:
-                await asyncio.wait([call])
-                await client.call("kill", process_id=process_id, grace=0.0)
-        call.cancel()
-        await asyncio.gather(call, return_exceptions=True)
+        try:
+            # If it never started, or nobody answers, there is nobody to tell but who cancelled.
+            with contextlib.suppress(HopxError), anyio.move_on_after(UNDO_SECONDS):
+                if owned:
+                    await asyncio.wait([call])
+                    await client.call("kill", process_id=process_id, grace=0.0)
+        finally:
+            # Also for who is cancelled once more: asyncio's own cancellations know no shield.
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import anyio
@@ -29,6 +30,23 @@ async def test_start_that_is_cancelled_waits_for_its_undoing_but_not_for_ever() 
             await sandbox.commands.start(SLEEP)
         assert scope.cancelled_caught
         assert anyio.current_time() - begun == pytest.approx(1 + UNDO_SECONDS)
+        agent.heal()
+
+
+async def test_start_that_is_cancelled_twice_leaves_no_task() -> None:
+    """Whoever does not wait for the undoing either leaves nothing that goes on asking."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        agent.stall()
+        before = asyncio.all_tasks()
+        task = asyncio.create_task(sandbox.commands.start(SLEEP))
+        for _ in range(2):
+            await anyio.wait_all_tasks_blocked()
+            task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        left = [one for one in asyncio.all_tasks() - before if "AgentClient.call" in repr(one)]
+        assert left == []
         agent.heal()
 
 
