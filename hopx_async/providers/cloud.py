@@ -175,8 +175,10 @@ class Client:
         May be called again.
         """
         with anyio.CancelScope(shield=True):
-            await self._tokens.aclose()
-            await self._plane.aclose()
+            try:
+                await self._tokens.aclose()
+            finally:
+                await self._plane.aclose()
 
     async def __aenter__(self) -> Self:
         return self

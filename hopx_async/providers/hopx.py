@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -273,8 +274,11 @@ class CloudLease:
         """Delete what a door that failed has created; say so in the log where that fails, too."""
         try:
             await self.kill()
-        except HopxError as error:
-            _log.warning("%s was created, could not be opened, and: %s", self._sandbox_id, error)
+        except (HopxError, asyncio.CancelledError) as error:
+            why = str(error) or "it was not confirmed to be deleted, it may be left"
+            _log.warning("%s was created, could not be opened, and: %s", self._sandbox_id, why)
+            if isinstance(error, asyncio.CancelledError):
+                raise  # once more: asyncio's own cancellations know no shield
         finally:
             with anyio.CancelScope(shield=True):
                 if self.own:

@@ -92,12 +92,17 @@ class Pump:
         self._fail(ClosedError("the sandbox is closed"))
         task, self._task = self._task, None
         with anyio.CancelScope(shield=True):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
-            await self._dialer.aclose()
-            with anyio.move_on_after(_CLOSE_SECONDS):
-                await self._transport.aclose()
+            # Each although the one before was cancelled: asyncio's own know no shield.
+            try:
+                if task is not None:
+                    task.cancel()
+                    await asyncio.wait([task])
+            finally:
+                try:
+                    await self._dialer.aclose()
+                finally:
+                    with anyio.move_on_after(_CLOSE_SECONDS):
+                        await self._transport.aclose()
 
     @property
     def connected(self) -> bool:

@@ -96,3 +96,24 @@ async def test_an_end_is_not_cancelled(word: str) -> None:
         await asyncio.wait([task])
         assert service.sandboxes == {}
         await sandbox.aclose()
+
+
+async def test_a_create_whose_undoing_is_cancelled_says_what_may_be_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It could not be opened, and nobody waited for its end: the log names it."""
+    async with served() as service, service.client() as client:
+        arrived, _ = await stage(service, "GET /info")
+        deleting, gate = await stage(service, "DELETE /v1/sandboxes/*")
+        task = asyncio.create_task(hopx.Sandbox.create("base", client=client))
+        await arrived.wait()
+        task.cancel()
+        await deleting.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        gate.set()
+
+        assert task.cancelled()
+        [sandbox_id] = service.sandboxes
+        assert f"{sandbox_id} was created, could not be opened" in caplog.text
+        assert "may be left" in caplog.text
