@@ -93,7 +93,9 @@ async def test_values_are_seen_nowhere(tmp_path: Path, capfd: pytest.CaptureFixt
         async with hopx.remote(agent.url, token=agent.token) as sandbox:
             await sandbox.env.set({"A": PLAIN, "B": hopx.Secret(SECRET)})
             env: dict[str, str | hopx.Secret] = {"C": PLAIN, "D": hopx.Secret(SECRET)}
-            handle = await sandbox.commands.start(["sleep", "60"], env=env, mask_secrets=True)
+            argv = ["sh", "-c", "echo up; exec sleep 60"]
+            handle = await sandbox.commands.start(argv, env=env, mask_secrets=True)
+            await anext(handle.lines())  # a moment before, /proc has no environment for it
             with pytest.raises(hopx.InvalidArgument) as refused:
                 await sandbox.commands.start("true", env={"C": PLAIN}, mask_secrets=True, name="")
             ours = [agent.pid, agent.agent_pid, os.getpid(), *scope_members(sandbox.sandbox_id)]
