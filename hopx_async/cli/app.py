@@ -43,6 +43,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(hopx_async.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version."),
+    ] = False,
+) -> None: ...
+
+
 app.add_typer(sandboxes, name="sandboxes")
 
 _CMD = "Each CMD is one background command, for bash -c; behind -- stands one program, as it is."
