@@ -223,4 +223,4 @@ if not TYPE_CHECKING:  # a type checker is to know the names above, and no other
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -32,7 +32,6 @@ from hopx_async.writing import as_bytes
 
 __all__ = ["Commands"]
 
-
 T = TypeVar("T")
 
 
@@ -41,6 +40,9 @@ class Commands:
 
     def __init__(self, client: AgentClient) -> None:
         self._client = client
+
+    def __repr__(self) -> str:
+        return f"<Commands of {self._client.sandbox_id}>"
 
     def start(
         self,

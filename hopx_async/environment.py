@@ -26,6 +26,9 @@ class Environment:
     def __init__(self, client: AgentClient) -> None:
         self._client = client
 
+    def __repr__(self) -> str:
+        return f"<Environment of {self._client.sandbox_id}>"
+
     async def get_all(self) -> dict[str, str | None]:
         """Return the names that are set, each with ``"***MASKED***"`` for its value.
 

@@ -60,6 +60,9 @@ class Files:
         self._client = client
         self._capabilities = capabilities
 
+    def __repr__(self) -> str:
+        return f"<Files of {self._client.sandbox_id}>"
+
     async def read(self, path: _Path, *, max_bytes: int = MAX_BYTES) -> bytes:
         """Return the bytes of a file.
 

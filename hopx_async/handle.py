@@ -7,7 +7,7 @@ import contextlib
 import re
 import signal as signals
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 from uuid import uuid4
 
 import anyio
@@ -53,6 +53,9 @@ class CommandHandle(CommandReader):
         fate = f" {self._exit.status}" if self._exit is not None else ""
         label = f" {self.name!r}" if self.name else ""
         return f"<CommandHandle {self.process_id}{label} pid {self.pid}{fate}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a handle cannot be pickled; handle.ref can: commands.get(ref) finds it")
 
     # Input.
 

@@ -30,6 +30,9 @@ __all__ = [
     "refuse",
 ]
 
+# Bytes of each stream that the repr of a result shows.
+_SHOWN_BYTES = 1000
+
 EndReason: TypeAlias = Literal[
     "exited", "signaled", "timed_out", "idle_timed_out", "killed",
     "oom_killed", "sandbox_stopped", "spawn_failed", "lost",
@@ -229,6 +232,13 @@ class CommandInfo:
         )
 
 
+def _begun(data: bytes) -> str:
+    """Show no more of an output than fits a screen."""
+    if len(data) <= _SHOWN_BYTES:
+        return repr(data)
+    return f"{data[:_SHOWN_BYTES]!r}... {len(data)} bytes"
+
+
 @attrs.frozen(kw_only=True)
 class _Printed:
     """Output of a command, by stream.
@@ -239,8 +249,8 @@ class _Printed:
         lost_bytes: Output bytes that retention had freed before they were read.
     """
 
-    stdout_bytes: bytes = b""
-    stderr_bytes: bytes = b""
+    stdout_bytes: bytes = attrs.field(default=b"", repr=_begun)
+    stderr_bytes: bytes = attrs.field(default=b"", repr=_begun)
     lost_bytes: int = 0
 
     @property

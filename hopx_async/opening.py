@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 __all__ = ["Closable", "Opening"]
 
@@ -33,6 +33,19 @@ class Opening(Coroutine[Any, Any, T_co], AbstractAsyncContextManager[T_co, None]
     def __init__(self, coroutine: Coroutine[Any, Any, T_co]) -> None:
         self._coroutine = coroutine
         self._value: T_co | None = None
+
+    if not TYPE_CHECKING:  # a type checker says it better, and must not think that all is there
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what was forgotten: nearly always an await."""
+            if name in {"__name__", "__qualname__"}:  # for asyncio's debug mode
+                return getattr(self._coroutine, name)
+            raise AttributeError(
+                f"it is not open yet, so there is no {name!r}: "
+                "say 'x = await ...' or 'async with ... as x'",
+                name=name,
+                obj=self,
+            )
 
     def __await__(self) -> Generator[Any, Any, T_co]:
         return self._coroutine.__await__()

@@ -106,3 +106,11 @@ async def test_a_handle_that_sends_nothing_holds_nothing_for_it() -> None:
         assert handle._writer is None
         await handle.kill()
         assert handle._writer is None
+
+
+async def test_a_handle_cannot_be_pickled_but_says_what_can() -> None:
+    """Whoever hands a handle to another process hears what to hand over instead."""
+    async with opened(agent_of()) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        with pytest.raises(TypeError, match=r"handle\.ref can: commands\.get\(ref\)"):
+            pickle.dumps(handle)

@@ -68,9 +68,12 @@ def test_every_name_can_be_the_first() -> None:
 
 
 def test_dir_lists_every_name() -> None:
-    """dir() lists the public names, loaded or not, each once."""
+    """dir() lists the public names, loaded or not, each once, and no imports."""
     listed = dir(hopx_async)
 
+    assert {name for name in listed if not name.startswith("_")} == {
+        name for name in hopx_async.__all__ if not name.startswith("_")
+    }
     assert set(hopx_async.__all__) <= set(listed)
     assert len(listed) == len(set(listed))
 

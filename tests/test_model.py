@@ -156,3 +156,13 @@ def test_the_spec_is_found_here_as_well() -> None:
     """The model offers the words of the spec."""
     assert model.CommandSpec is CommandSpec
     assert model.new_process_id().startswith("cmd_")
+
+
+def test_a_long_output_is_shown_short() -> None:
+    """The repr of a result fits a screen; the result has everything."""
+    result = CommandResult(exit=Exit(reason="exited", exit_code=0), stdout_bytes=b"x" * 100_000)
+
+    assert len(repr(result)) < 2000
+    assert "xxx'... 100000 bytes, stderr_bytes=b''" in repr(result)
+    assert len(result.stdout) == 100_000
+    assert "stdout_bytes=b'short'," in repr(Output(stdout_bytes=b"short", cursor="c"))

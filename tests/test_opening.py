@@ -91,6 +91,23 @@ async def test_a_forgotten_await_warns() -> None:
         gc.collect()
 
 
+async def test_a_forgotten_await_is_told_where_the_thing_is_used() -> None:
+    """Whoever uses a door as what is behind it hears what to say."""
+    door = Opening(make())
+    with pytest.raises(AttributeError, match=r"no 'closed': say 'x = await \.\.\.' or") as caught:
+        door.closed  # type: ignore[attr-defined]  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("closed", door)
+    assert not hasattr(door, "__enter__")
+    door.close()
+
+
+async def test_a_task_of_a_door_has_a_name() -> None:
+    """asyncio's debug mode names what is opened."""
+    task = asyncio.create_task(Opening(make()))
+    assert "coro=<make()" in repr(task)
+    await task
+
+
 async def test_close_gives_it_up() -> None:
     """close before the await leaves no warning and runs nothing."""
     coroutine = make()

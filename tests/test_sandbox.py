@@ -88,8 +88,11 @@ async def test_kill_ends_the_sandbox() -> None:
 
 
 async def test_repr_tells_the_state() -> None:
-    """repr says whether the link is up."""
+    """repr says whether the link is up; what belongs to a sandbox says to which."""
     sandbox = await door()
     await anyio.wait_all_tasks_blocked()
     assert "up" in repr(sandbox)
+    assert repr(sandbox.commands) == f"<Commands of {sandbox.sandbox_id}>"
+    assert repr(sandbox.files) == f"<Files of {sandbox.sandbox_id}>"
+    assert repr(sandbox.env) == f"<Environment of {sandbox.sandbox_id}>"
     await sandbox.aclose()

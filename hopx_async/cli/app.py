@@ -43,6 +43,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(hopx_async.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_tell_version, help="Tell the version."),
+    ] = False,
+) -> None: ...
+
+
 app.add_typer(sandboxes, name="sandboxes")
 
 _CMD = "Each CMD is one background command, for bash -c; behind -- stands one program, as it is."
@@ -234,6 +251,9 @@ def exec_(
     env: Env = None,
     working_dir: WorkingDir = None,
     name: Annotated[str | None, typer.Option(metavar="N", help="A name for it.")] = None,
+    pty: Annotated[
+        bool, typer.Option("--pty", "-t", help="Lend it this terminal: keys, size and all.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print events as JSON, one a line.")
     ] = False,
@@ -244,7 +264,8 @@ def exec_(
     """Run one command in a sandbox that runs, as if it were here.
 
     It gets what is piped in here as its stdin; its output is printed as it comes; the exit
-    status is its own. Ctrl-C ends it with everything it started.
+    status is its own. Ctrl-C ends it with everything it started; with --pty it is a key
+    like any other, and goes to the command.
     """
     wanted = commands_of(context, command)
     if len(wanted) > 1:
@@ -253,7 +274,7 @@ def exec_(
     async def main() -> int:
         place = find_place(url, token_file, sandbox_id=sandbox_id, needed=True)
         options = {"timeout": timeout, "env": variables(env), "working_dir": working_dir}
-        return await execute(wanted[0], place, name=name, as_json=as_json, **options)
+        return await execute(wanted[0], place, name=name, as_json=as_json, pty=pty, **options)
 
     raise typer.Exit(finish(main))
 

@@ -15,7 +15,8 @@ import anyio.to_thread
 from hopx_async.cli.job import Command
 from hopx_async.cli.place import Place
 from hopx_async.cli.run import Feed, run_all
-from hopx_async.errors import StdinClosed
+from hopx_async.cli.terminal import Terminal
+from hopx_async.errors import InvalidArgument, StdinClosed
 from hopx_async.handle import CommandHandle
 from hopx_async.protocol import lifecycle
 
@@ -23,7 +24,13 @@ __all__ = ["execute", "feed", "piped"]
 
 
 async def execute(
-    command: Command, place: Place, *, name: str | None, as_json: bool, **options: Any
+    command: Command,
+    place: Place,
+    *,
+    name: str | None,
+    as_json: bool,
+    pty: bool = False,
+    **options: Any,
 ) -> int:
     """Run a command, give it what is piped in here, print its output, return its status.
 
@@ -32,6 +39,7 @@ async def execute(
         place: The sandbox.
         name: Its name, None for none.
         as_json: Print events instead of output.
+        pty: Lend it the terminal that this runs on.
         options: As for `Commands.start`.
 
     Raises:
@@ -39,18 +47,38 @@ async def execute(
         Unsupported: If something is piped in, and the sandbox cannot pass it on.
         HopxError: If the sandbox could not be reached.
     """
+    names = () if name is None else (name,)
+    if pty:
+        if as_json:
+            raise InvalidArgument("--json", "True", "what a terminal shows is no JSON; not --pty")
+        terminal = Terminal()
+        options["env"] = {**_kind_of_terminal(), **(options.get("env") or {})}
+        return await run_all(
+            [command],
+            names=names,
+            place=place,
+            style="quiet",
+            feed=terminal.lend,
+            show=terminal.show,
+            pty=terminal.size(),
+            **options,
+        )
     source = piped()
     given: Feed | None = None
     if source is not None:
         given, options["stdin"] = partial(feed, source), True
     return await run_all(
         [command],
-        names=() if name is None else (name,),
+        names=names,
         place=place,
         style="json" if as_json else "quiet",
         feed=given,
         **options,
     )
+
+
+def _kind_of_terminal() -> dict[str, str]:
+    return {"TERM": os.environ["TERM"]} if os.environ.get("TERM") else {}
 
 
 def piped() -> int | None:

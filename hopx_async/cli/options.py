@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -114,6 +115,9 @@ def finish(main: Callable[[], Awaitable[int]]) -> int:
         forget_output()
         return SIGNALED + signal.SIGPIPE
     except (HopxError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EIO:
+            forget_output()  # the terminal has gone
+            return SIGNALED + signal.SIGHUP
         complain(error)
         return error_status(error)
     except KeyboardInterrupt:

@@ -29,7 +29,7 @@ Isolation: TypeAlias = Literal["none", "namespace", "auto"]
 URL_VARIABLE = "HOPX_AGENT_URL"
 TOKEN_VARIABLE = "HOPX_AGENT_TOKEN"  # noqa: S105  # the name of a variable
 SANDBOX_VARIABLE = "HOPX_SANDBOX"
-#: Seconds in which a sandbox of the service is open, resumed if need be.
+#: Seconds in which a sandbox of the service is open, resumed if need be, or its service answers.
 CLOUD_DOOR_SECONDS = 60.0
 #: Seconds in which an agent that is said to run has to answer at first.
 DOOR_SECONDS = 5.0

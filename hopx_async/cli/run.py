@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -26,12 +26,13 @@ from hopx_async.protocol import lifecycle
 from hopx_async.protocol.events import Event, Exited, Lost, Stderr, Stdout
 from hopx_async.sandbox import Sandbox
 
-__all__ = ["Feed", "Style", "run_all"]
+__all__ = ["Feed", "Show", "Style", "run_all"]
 
 #: How output is shown: each line prefixed; a table first; alone; as events.
 Style: TypeAlias = Literal["lines", "table", "quiet", "json"]
 
 Feed: TypeAlias = Callable[[CommandHandle], Coroutine[Any, Any, None]]
+Show: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
 async def run_all(
@@ -41,6 +42,7 @@ async def run_all(
     place: Place | None = None,
     style: Style = "lines",
     feed: Feed | None = None,
+    show: Show | None = None,
     **options: Any,
 ) -> int:
     """Run *commands* at once, show their output, and return the exit status.
@@ -51,6 +53,7 @@ async def run_all(
         place: Where to; None for the embedded agent in the current directory.
         style: How output is shown.
         feed: Gives a command its input, from its start on; None for none.
+        show: Takes each piece of stdout as it is; None for what the style makes of it.
         options: As for `Commands.start`, the same for all.
 
     Raises:
@@ -67,7 +70,7 @@ async def run_all(
     for job in jobs:
         CommandSpec.make(job.command, name=job.name, **options)
     async with Interruption() as interruption:
-        run = _Run(jobs, options, style, interruption, feed)
+        run = _Run(jobs, options, style, interruption, feed=feed, show=show)
         with interruption.scope:
             await run.execute(place or Place())
     if interruption.number is not None:
@@ -83,9 +86,12 @@ class _Run:
         options: Mapping[str, Any],
         style: Style,
         interruption: Interruption,
+        *,
         feed: Feed | None,
+        show: Show | None,
     ) -> None:
         self._feed = feed
+        self._show = show
         self._jobs = jobs
         self._options = options
         self._style = style
@@ -109,8 +115,11 @@ class _Run:
 
     def summarize(self) -> None:
         """Say how each command ended: as much of that as the style allows."""
+        alone = len(self._jobs) == 1 and self._style in {"quiet", "json"}
         for job, label in zip(self._jobs, self._labels, strict=True):
-            if self._style in {"lines", "table"} or isinstance(job.fate, HopxError):
+            if alone and isinstance(job.fate, HopxError):
+                complain(job.fate)
+            elif self._style in {"lines", "table"} or isinstance(job.fate, HopxError):
                 command = shortened(job.command)
                 print(visible(f"{label} {command}: {job.fate}"), file=sys.stderr)
 
@@ -140,7 +149,10 @@ class _Run:
                 if self._feed is not None:
                     group.start_soon(self._feed, job.handle)
                 async for event in job.handle.events():
-                    self._take(job, event, printer)
+                    if self._show is not None and isinstance(event, Stdout):
+                        await self._show(event.data)
+                    else:
+                        self._take(job, event, printer)
                 group.cancel_scope.cancel()  # nobody reads any more what comes in
         except* HopxError as errors:
             job.fate = _bare(errors)

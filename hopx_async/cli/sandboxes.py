@@ -14,6 +14,7 @@ from rich.console import Console
 
 from hopx_async.cli.options import AsJson, Env, finish, variables
 from hopx_async.cli.output import complain, visible
+from hopx_async.cli.place import CLOUD_DOOR_SECONDS
 from hopx_async.cli.status import error_status
 from hopx_async.cli.table import SandboxRow, draw, sandboxes_table
 from hopx_async.errors import HopxError
@@ -49,7 +50,7 @@ def list_(
         return
 
     async def main() -> int:
-        async with Client() as client:
+        async with Client(give_up_after=CLOUD_DOOR_SECONDS) as client:
             # The service has been seen to ignore what it is asked for.
             infos = [
                 info
@@ -86,6 +87,7 @@ def create(
             env_vars=variables(env) or None,
             internet_access=None if internet else False,
             detached=True,
+            give_up_after=CLOUD_DOOR_SECONDS,
         )
         try:
             if as_json:
@@ -108,7 +110,7 @@ def kill(
 
     async def main() -> int:
         statuses = [0]
-        async with Client() as client:
+        async with Client(give_up_after=CLOUD_DOOR_SECONDS) as client:
 
             async def end(sandbox_id: str) -> None:
                 try:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import signal
 
-from hopx_async.errors import HopxError, MissingApiKey, NotFoundError, SpawnError, UsageError
+from hopx_async.errors import (
+    HopxError,
+    InvalidArgument,
+    MissingApiKey,
+    NotFoundError,
+    SpawnError,
+    Unsupported,
+    UsageError,
+)
 from hopx_async.model import Exit
 
 __all__ = ["BAD_INPUT", "SIGNALED", "error_status", "exit_status"]
@@ -18,6 +26,8 @@ _TIMED_OUT, _TROUBLE, _NOT_STARTED = 124, 125, 127
 
 def exit_status(fate: Exit | HopxError | None) -> int:
     """Return a shell's exit status for how a command ended."""
+    if isinstance(fate, (InvalidArgument, Unsupported)):
+        return BAD_INPUT
     if not isinstance(fate, Exit):
         return _NOT_STARTED if isinstance(fate, SpawnError) else _TROUBLE
     if fate.reason == "timed_out":

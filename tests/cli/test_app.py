@@ -123,4 +123,5 @@ def test_help_tells_every_exit_status() -> None:
 
 def test_the_version_is_printed() -> None:
     """Version prints the version and nothing else."""
-    assert CliRunner().invoke(app, ["version"]).stdout == f"{hopx_async.__version__}\n"
+    for word in ("version", "--version"):
+        assert CliRunner().invoke(app, [word]).stdout == f"{hopx_async.__version__}\n"

@@ -32,10 +32,12 @@ from hopx_async.model import Exit
         (Exit(reason="lost"), 125),
         (SpawnError("no"), 127),
         (AgentUnreachable("nobody"), 125),
+        (Unsupported("no terminals"), 2),
+        (InvalidArgument("a", "b", "c"), 2),
         (None, 125),
     ],
 )
-def test_an_end_becomes_an_exit_status(fate: Exit | SpawnError | None, status: int) -> None:
+def test_an_end_becomes_an_exit_status(fate: Exit | HopxError | None, status: int) -> None:
     """A fate becomes what a shell would say; only a completed command is 0."""
     assert exit_status(fate) == status
 
