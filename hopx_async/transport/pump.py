@@ -80,8 +80,6 @@ class Pump:
         self.reconnects = 0
         self.feed: Feed | None = None
 
-    # Life.
-
     def start(self) -> None:
         """Begin to connect. Needs a running event loop."""
         self._task = asyncio.create_task(self._run(), name=f"hopx pump of {self._transport.name}")
@@ -92,17 +90,14 @@ class Pump:
         self._fail(ClosedError("the sandbox is closed"))
         task, self._task = self._task, None
         with anyio.CancelScope(shield=True):
-            # Each although the one before was cancelled: asyncio's own know no shield.
             try:
                 if task is not None:
                     task.cancel()
                     await asyncio.wait([task])
-            finally:
-                try:
-                    await self._dialer.aclose()
-                finally:
-                    with anyio.move_on_after(_CLOSE_SECONDS):
-                        await self._transport.aclose()
+            finally:  # asyncio's own cancellations know no shield
+                await self._dialer.aclose()
+                with anyio.move_on_after(_CLOSE_SECONDS):
+                    await self._transport.aclose()
 
     @property
     def connected(self) -> bool:
