@@ -9,7 +9,20 @@ from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
 from hopx_async.protocol.collect import Collector
 
-__all__ = ["check_last", "check_seconds", "check_stream", "new_collector", "signal_name"]
+__all__ = [
+    "check_flag",
+    "check_last",
+    "check_seconds",
+    "check_stream",
+    "new_collector",
+    "signal_name",
+]
+
+
+def check_flag(parameter: str, value: Any) -> None:
+    """Raise `InvalidArgument` unless *value* is True or False: ``"no"`` would count as yes."""
+    if not isinstance(value, bool):
+        raise InvalidArgument(parameter, repr(value)[:80], "True or False")
 
 
 def check_seconds(parameter: str, value: float) -> None:

@@ -32,7 +32,7 @@ class Listing(AsyncIterator[T_co], Generic[T_co]):
         self._fetch = fetch
         self._make = make
         self._pages = Pages()
-        self._ready: deque[T_co] = deque()
+        self._ready: deque[dict[str, Any]] = deque()
         self._busy = False
 
     def __aiter__(self) -> Self:
@@ -43,7 +43,8 @@ class Listing(AsyncIterator[T_co], Generic[T_co]):
 
         Raises:
             BusyError: If another task waits for the next one.
-            RemoteProtocolError: If the service's pages make no listing.
+            RemoteProtocolError: If the service's pages make no listing, or this item is none; the
+                next call returns the one behind it.
             HopxError: Why a page could not be had; the next call asks for it again.
         """
         if self._busy:
@@ -54,7 +55,7 @@ class Listing(AsyncIterator[T_co], Generic[T_co]):
                 if self._pages.done:
                     raise StopAsyncIteration
                 answer = await self._fetch(self._pages.query())
-                self._ready.extend(self._make(item) for item in self._pages.receive(answer))
+                self._ready.extend(self._pages.receive(answer))
         finally:
             self._busy = False
-        return self._ready.popleft()
+        return self._make(self._ready.popleft())

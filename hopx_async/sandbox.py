@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from hopx_async.arguments import check_flag
 from hopx_async.client import AgentClient
 from hopx_async.commands import Commands
 from hopx_async.environment import Environment
@@ -130,6 +131,7 @@ class Sandbox:
         """
         from hopx_async.providers import hopx
 
+        check_flag("detached", detached)
         wish = hopx.wish_of(
             template,
             template_id,

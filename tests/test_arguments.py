@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hopx_async.arguments import check_last, check_stream, new_collector, signal_name
+from hopx_async.arguments import check_flag, check_last, check_stream, new_collector, signal_name
 from hopx_async.errors import InvalidArgument
 
 
@@ -49,3 +49,11 @@ def test_what_is_no_bound_is_refused(max_bytes: Any, keep: Any) -> None:
     """A bound is a number of bytes, and what is kept has one name."""
     with pytest.raises(InvalidArgument):
         new_collector(max_bytes, keep)
+
+
+@pytest.mark.parametrize("given", ["no", "", 0, 1, None])
+def test_only_true_and_false_are_flags(given: Any) -> None:
+    """What Python would take for either is refused: a misread flag may leave a sandbox running."""
+    with pytest.raises(InvalidArgument, match="detached="):
+        check_flag("detached", given)
+    check_flag("detached", value=False)

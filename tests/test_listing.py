@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hopx_async.errors import AgentUnreachable, BusyError
+from hopx_async.errors import AgentUnreachable, BusyError, RemoteProtocolError
 from hopx_async.listing import Listing
 
 
@@ -99,3 +99,19 @@ async def test_two_tasks_do_not_share_it() -> None:
     far.gate.set()
 
     assert await task == "a"
+
+
+async def test_an_item_that_is_none_takes_no_other_along() -> None:
+    """It is told where it stands; those around it come all the same."""
+    far = Far(page("a", "bad", "b", cursor="c1"), page("c"))
+
+    def make(item: dict[str, Any]) -> str:
+        if item["id"] == "bad":
+            raise RemoteProtocolError("no item")
+        return str(item["id"])
+
+    listing = Listing(far.fetch, make)
+    assert await anext(listing) == "a"
+    with pytest.raises(RemoteProtocolError):
+        await anext(listing)
+    assert [name async for name in listing] == ["b", "c"]

@@ -10,14 +10,15 @@ from typing import Any
 
 import msgspec
 
+from hopx_async.agent.exits import EXIT_VIEW, exit_of
 from hopx_async.agent.tombstones import Tombstones
 from hopx_async.agent.waiters import Waiters
 from hopx_async.errors import CommandNotFound
 from hopx_async.model import refuse
 from hopx_async.protocol import lifecycle
-from hopx_async.protocol.records import HEAD_BYTES, TERMINAL_KINDS, RecordError, RecordReader
+from hopx_async.protocol.records import HEAD_BYTES
 
-__all__ = ["PAGE_BYTES", "PAGE_LENGTH", "Board", "Command", "News", "SpecView", "exit_of"]
+__all__ = ["PAGE_BYTES", "PAGE_LENGTH", "Board", "Command", "News", "SpecView"]
 
 #: Commands on one page of a listing, at most.
 PAGE_LENGTH = 1000
@@ -63,14 +64,7 @@ class SpecView(msgspec.Struct, gc=False, frozen=True):
     usage_interval: float | None = None
 
 
-class _ExitView(msgspec.Struct, gc=False, frozen=True):
-    reason: str
-    exit_code: int | None = None
-
-
 _spec_view = msgspec.json.Decoder(SpecView)
-_exit_view = msgspec.json.Decoder(_ExitView)
-_parts = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Command:
@@ -133,7 +127,7 @@ class Command:
 
     def end_with(self, exit_json: bytes, last_size: int) -> None:
         """Note how it ended; *exit_json* is an exit without its tail."""
-        view = _exit_view.decode(exit_json)
+        view = EXIT_VIEW.decode(exit_json)
         self.status = intern(lifecycle.status_of(view.reason, view.exit_code))
         self.exit = exit_json
         self.last_size = last_size
@@ -154,25 +148,6 @@ class Command:
             self.keep_segments(news.segments)
         if news.last is not None and self.exit is None:
             self.end_with(exit_of(news.last, self.end), len(news.last))
-
-
-def exit_of(record: bytes, end: int) -> bytes:
-    """Return the exit in a terminal *record* that ends at log offset *end*, without its tail.
-
-    Raises:
-        ValueError: If it is no terminal record.
-    """
-    reader = RecordReader(end - len(record))
-    reader.feed(record)
-    found = reader.read()
-    if found is None or found.kind not in TERMINAL_KINDS or reader.pending:
-        raise RecordError(f"{found!r} is no terminal record")
-    try:
-        parts = _parts.decode(found.payload)
-    except msgspec.DecodeError as error:
-        raise RecordError(f"no exit in {found!r}: {error}") from error
-    # A command that ended well has none, and its exit is taken as it stands.
-    return found.payload if parts.pop("tail", None) is None else msgspec.json.encode(parts)
 
 
 class Board:

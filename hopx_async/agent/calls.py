@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from hopx_async import __version__
-from hopx_async.agent.board import Board
+from hopx_async.agent.board import Board, Command
 from hopx_async.agent.dialect.disk import can_watch
 from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.inputs import Inputs
@@ -33,6 +33,7 @@ __all__ = ["Calls", "facts", "fault"]
 _END_TIME = 10.0
 _CAUSES = (None, "killed")
 _Params = dict[str, Any]
+_Told = Callable[[_Params | None, HopxError | None], None]
 
 
 class Calls:
@@ -105,6 +106,28 @@ class Calls:
             raise
         except Exception as error:  # noqa: BLE001  # a bug of ours is answered, too
             raise fault(error) from None
+
+    def start_now(self, params: _Params, told: _Told) -> bool:
+        """Start a command without a task; false if that cannot be done now: call `call` then.
+
+        *told* is called once with what `call` would return or raise.
+        """
+
+        def answer(command: Command | None, error: Exception | None) -> None:
+            if command is not None:
+                told({"created": True, "info": command.info()}, None)
+            elif isinstance(error, HopxError):
+                told(None, error)
+            elif error is not None:
+                told(None, fault(error))
+
+        try:
+            return self._starts.begin(params, answer)
+        except HopxError as error:
+            told(None, error)
+        except Exception as error:  # noqa: BLE001  # a bug of ours is answered, too
+            told(None, fault(error))
+        return True
 
     async def _start(self, params: _Params) -> _Params:
         command, created = await self._starts.start(params)

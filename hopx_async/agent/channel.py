@@ -66,6 +66,11 @@ class Channel(asyncio.Protocol):
             transport.write(bytes(self._unsent))
         self._unsent.clear()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `room` returns at once."""
+        return self._writable.is_set()
+
     async def room(self) -> None:
         """Wait until the other side has read enough. Cancelling it is safe."""
         await self._writable.wait()

@@ -104,6 +104,24 @@ def spawn_error(errno: int | None, filename: str | None, message: str = "") -> S
     return SpawnError(message or "it could not be started", errno=errno, filename=filename or "")
 
 
+class _Told:
+    """The place of a future where the answer goes on at once, without a turn of the loop."""
+
+    __slots__ = ("_answered",)
+
+    def __init__(self, answered: Callable[[Answer | None, Exception | None], None]) -> None:
+        self._answered = answered
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, answer: Answer) -> None:
+        self._answered(answer, None)
+
+    def set_exception(self, error: Exception) -> None:
+        self._answered(None, error)
+
+
 class KeeperLink:
     """Sends requests to the keeper and takes its news over to the board.
 
@@ -129,8 +147,9 @@ class KeeperLink:
         self._on_end = on_end
         self._channel = Channel(self._take, self._ended)
         self._decoder = msgspec.json.Decoder(_Message)
-        self._pending: dict[int, asyncio.Future[Answer]] = {}
+        self._pending: dict[int, asyncio.Future[Answer] | _Told] = {}
         self._free = asyncio.Semaphore(_MAX_PENDING)
+        self._told = 0
         self._last_rid = 0
         self._first: list[News] = []
         self._snapshot: asyncio.Future[Snapshot] | None = None
@@ -170,6 +189,38 @@ class KeeperLink:
         return await self._request(
             op="start", public=spec, env=env, working_dir=working_dir, **more
         )
+
+    def start_now(
+        self,
+        public: bytes,
+        env: dict[str, str],
+        working_dir: str,
+        answered: Callable[[Answer | None, Exception | None], None],
+    ) -> bool:
+        """Start a command without a task; false, and nothing was sent, if that has to wait.
+
+        Args:
+            public: Its public spec as JSON.
+            env: Its environment.
+            working_dir: Its directory.
+            answered: Called once, with the answer or with a `Refusal` or `KeeperGone`.
+        """
+        if self._free.locked() or not self._channel.has_room or self._told >= _MAX_PENDING:
+            return False
+        self._last_rid += 1
+        rid = self._last_rid
+        spec = msgspec.Raw(public)
+        message = {"op": "start", "rid": rid, "public": spec, "env": env}
+        self._told += 1
+
+        def settle(answer: Answer | None, error: Exception | None) -> None:
+            del self._pending[rid]
+            self._told -= 1
+            answered(answer, error)
+
+        self._pending[rid] = _Told(settle)
+        self._channel.send(msgspec.json.encode({**message, "working_dir": working_dir}))
+        return True
 
     async def signal(self, process_id: str, signal_id: str, name: str, cause: str | None) -> Answer:
         """Send a signal to a command's leader and its group, once per *signal_id*."""
@@ -255,6 +306,6 @@ class KeeperLink:
     def _fail(self, reason: str) -> None:
         if self._snapshot is not None and not self._snapshot.done():
             self._snapshot.set_exception(KeeperGone(reason, status=503))
-        for answer in self._pending.values():
+        for answer in list(self._pending.values()):
             if not answer.done():
                 answer.set_exception(KeeperGone(reason, status=503))

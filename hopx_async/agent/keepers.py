@@ -122,16 +122,26 @@ class Keepers:
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[KeeperLink]:
         """Wait for a keeper that has room for another command; it is kept for the block."""
-        while (link := self._emptiest()) is None:
+        while (link := self.take_place()) is None:
             self._want_more()
             await self._change()
-        self._starting[link.number] += 1
-        self._want_more()
         try:
             yield link
         finally:
-            self._starting[link.number] -= 1
-            self._wake()
+            self.give_back(link)
+
+    def take_place(self) -> KeeperLink | None:
+        """Return a keeper that has room for another command, which is kept until `give_back`."""
+        link = self._emptiest()
+        if link is not None:
+            self._starting[link.number] += 1
+            self._want_more()
+        return link
+
+    def give_back(self, link: KeeperLink) -> None:
+        """Give a place back: the command counts for itself by now, or did not start."""
+        self._starting[link.number] -= 1
+        self._wake()
 
     async def ask(
         self, command: Command, request: Callable[[KeeperLink], Awaitable[Answer]]
@@ -177,10 +187,12 @@ class Keepers:
 
     def _want_more(self) -> None:
         """Ask for another keeper before the last place is taken."""
+        if self._asked:
+            return
         healthy = [number for number in self._up if not self._is_stalled(number)]
         least = min(map(self._load, healthy), default=self._keeper_commands)
         enough = len(healthy) * self._keeper_commands >= MAX_LIVE
-        if not self._asked and not enough and 5 * least >= 4 * self._keeper_commands:
+        if not enough and 5 * least >= 4 * self._keeper_commands:
             self._asked = True
             self._tell_root({"op": "more"})
 

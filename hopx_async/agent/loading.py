@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from hopx_async.agent.board import Command, exit_of
+from hopx_async.agent.board import Command
+from hopx_async.agent.exits import exit_of
 from hopx_async.agent.keeper_link import Snapshot
 from hopx_async.protocol import records
 

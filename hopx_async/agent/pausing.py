@@ -56,8 +56,9 @@ class Pausing:
     async def _pause(self, _request: web.Request) -> web.Response:
         self._paused = True
         await asyncio.to_thread(self._mark.touch, 0o600)
-        await self._signal("SIGSTOP")
+        # First: over what is open, commands could be started behind the signals.
         await self._cut()
+        await self._signal("SIGSTOP")
         return web.json_response({"paused": True})
 
     async def _resume(self, _request: web.Request) -> web.Response:

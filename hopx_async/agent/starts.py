@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -17,18 +16,20 @@ from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keeper_link import Answer, KeeperGone, KeeperLink, Refusal, spawn_error
 from hopx_async.agent.keepers import MAX_LIVE, Keepers
 from hopx_async.agent.loading import read_log
+from hopx_async.agent.specs import digest_of, normal_spec, public_spec
 from hopx_async.agent.usage import Sampler
 from hopx_async.errors import AgentFault, ConflictError, RateLimited, Unsupported
-from hopx_async.model import refuse
-from hopx_async.protocol import lifecycle
 
-__all__ = ["Starts", "digest_of", "normal_spec", "same_again"]
+__all__ = ["Starts", "same_again"]
 
 # What a terminal of ours understands is up to whoever shows it; most show these.
 _TERMINAL_ENV = {"TERM": "xterm-256color"}
 # Seconds in which the keeper that has claimed an id is to tell of it.
 _NEWS_TIME = 10.0
-_canonical = msgspec.json.Encoder(order="sorted")
+# What a keeper says of an id that it did not start.
+_CLAIMED = "conflict_claimed"
+Told: TypeAlias = Callable[[Command | None, Exception | None], None]
+_UnderWay: TypeAlias = tuple[str, asyncio.Future[Command], asyncio.Task[Command] | None]
 
 
 class _SpawnFailure(msgspec.Struct, frozen=True):
@@ -38,43 +39,6 @@ class _SpawnFailure(msgspec.Struct, frozen=True):
 
 
 _failure = msgspec.json.Decoder(_SpawnFailure)
-
-
-def normal_spec(params: dict[str, Any]) -> dict[str, Any]:
-    """Return a full spec with everything in it that *params* may leave out.
-
-    Raises:
-        InvalidArgument: If something in it breaks a rule.
-    """
-    refuse(lifecycle.problem_with_spec(params))
-    timeout, idle_timeout = params.get("timeout"), params.get("idle_timeout")
-    pty = params.get("pty")
-    limits = params.get("limits") or {}
-    interval = params.get("usage_interval")
-    masked = params.get("mask_secrets", False)
-    return {
-        "process_id": params["process_id"],
-        "command": params["command"],
-        "env": params.get("env") or {},
-        "working_dir": params.get("working_dir"),
-        "timeout": None if timeout is None else float(timeout),
-        "name": params.get("name"),
-        "tags": params.get("tags") or {},
-        "merge_stderr": params.get("merge_stderr", False) or pty is not None,
-        "idle_timeout": None if idle_timeout is None else float(idle_timeout),
-        "stdin": params.get("stdin", False) or pty is not None,
-        "pty": pty,
-        "overflow": params.get("overflow", "drop"),
-        "limits": {name: limits[name] for name in limits if limits[name] is not None} or None,
-        "usage_interval": None if interval is None else float(interval),
-        "mask_secrets": masked,
-        "secrets": sorted({*(params.get("secrets") or ())}) if masked else [],
-    }
-
-
-def digest_of(spec: Mapping[str, Any], secret: bytes) -> str:
-    """Return what tells two full specs apart without telling what is in them."""
-    return hmac.digest(secret, _canonical.encode(spec), "sha256").hex()
 
 
 class Starts:
@@ -117,7 +81,60 @@ class Starts:
         self._workspace = str(Path(workspace))
         self._base_env = dict(base_env)
         self._process_limit = process_limit
-        self._under_way: dict[str, tuple[str, asyncio.Task[Command]]] = {}
+        # The digest, what others of the same wait for, and the task if there is one.
+        self._under_way: dict[str, _UnderWay] = {}
+        self._closed = False
+
+    def begin(self, params: dict[str, Any], told: Told) -> bool:
+        """Start a command as `start` does, but without a task; false if that cannot be done now.
+
+        Most starts are like this: nobody has asked for the id, and a keeper has room.
+
+        Args:
+            params: The spec.
+            told: Called once with the command that this call has created, or with why not.
+
+        Raises:
+            HopxError: As `start`; then *told* is not called.
+        """
+        spec = self._checked(params)
+        process_id = spec["process_id"]
+        known = self._board.get(process_id) is not None or process_id in self._board.gone
+        full = self._board.live + len(self._under_way) >= MAX_LIVE
+        if known or full or process_id in self._under_way or spec["mask_secrets"] or self._closed:
+            return False
+        self._sampler.check(spec["usage_interval"])
+        digest = digest_of(spec, self._secret)
+        public = public_spec(spec, digest)
+        working_dir, env = self._working_dir(spec["working_dir"]), self._environment(spec)
+        keeper = self._keepers.take_place()
+        if keeper is None:
+            return False
+
+        def settle(command: Command | None, error: Exception | None) -> None:
+            self._settle(spec, command, error)
+            told(command, error)
+
+        def answered(answer: Answer | None, error: Exception | None) -> None:
+            self._keepers.give_back(keeper)
+            if answer is not None:
+                # It is the one that was asked for: there is no other spec to compare with.
+                settle(self._started(process_id, public, answer, keeper), None)
+            elif isinstance(error, Refusal) and error.code != _CLAIMED:
+                settle(None, error.error(process_id))
+            elif self._closed or error is None:
+                settle(None, error)
+            else:
+                task = asyncio.create_task(self._after(spec, digest, keeper, error))
+                self._under_way[process_id] = (digest, first, task)
+                task.add_done_callback(lambda done: settle(*_outcome(done)))
+
+        first: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
+        if not keeper.start_now(public, env, working_dir, answered):
+            self._keepers.give_back(keeper)
+            return False
+        self._under_way[process_id] = (digest, first, None)
+        return True
 
     async def start(self, params: dict[str, Any]) -> tuple[Command, bool]:
         """Return the command of this spec, and whether this call is what created it.
@@ -132,9 +149,7 @@ class Starts:
             RateLimited: If too many commands run.
             AgentFault: If there is no room on the disk, or the sandbox is being stopped.
         """
-        spec = normal_spec(params)
-        if not self._process_limit and "processes" in (spec["limits"] or {}):
-            raise Unsupported("limits.processes: this agent has no cgroup to count processes by")
+        spec = self._checked(params)
         process_id = spec["process_id"]
         digest = digest_of(spec, self._secret)
         known = self._board.get(process_id)
@@ -146,50 +161,78 @@ class Starts:
         if created:
             if self._board.live + len(self._under_way) >= MAX_LIVE:
                 raise RateLimited(f"{MAX_LIVE} commands run here, more are not taken")
+            first: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
             task = asyncio.create_task(self._start(spec, digest))
-            self._under_way[process_id] = (digest, task)
-            task.add_done_callback(lambda done: self._done(process_id, done))
-        first, task = self._under_way[process_id]
-        if first != digest:
+            self._under_way[process_id] = (digest, first, task)
+            task.add_done_callback(lambda done: self._settle(spec, *_outcome(done)))
+        asked, first, _ = self._under_way[process_id]
+        if asked != digest:
             raise _conflict(process_id)
-        return await asyncio.shield(task), created
+        return await asyncio.shield(first), created
 
     async def aclose(self) -> None:
         """Wait for no start any more. What was sent to the keeper is carried out."""
-        tasks = [task for _, task in self._under_way.values()]
+        self._closed = True
+        tasks = [task for _, _, task in self._under_way.values() if task is not None]
+        for _, first, _ in self._under_way.values():
+            first.cancel()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _done(self, process_id: str, task: asyncio.Task[Command]) -> None:
-        del self._under_way[process_id]
-        # An exception was told to those who asked; nobody may be left.
-        if not task.cancelled() and task.exception() is None:
-            self._sampler.watch(task.result())
+    def _checked(self, params: dict[str, Any]) -> dict[str, Any]:
+        spec = normal_spec(params)
+        if not self._process_limit and "processes" in (spec["limits"] or {}):
+            raise Unsupported("limits.processes: this agent has no cgroup to count processes by")
+        return spec
+
+    def _settle(
+        self, spec: Mapping[str, Any], command: Command | None, error: Exception | None
+    ) -> None:
+        _, first, _ = self._under_way.pop(spec["process_id"])
+        if command is not None and spec["usage_interval"] is not None:
+            self._sampler.watch(command)
+        if first.done():
+            return
+        if command is not None:
+            first.set_result(command)
+        elif error is None:
+            first.cancel()
+        else:
+            first.set_exception(error)
+            # It was told to those who asked; nobody may be left.
+            first.exception()
 
     async def _start(self, spec: dict[str, Any], digest: str) -> Command:
         process_id = spec["process_id"]
-        public = _public_spec(spec, digest)
+        public = public_spec(spec, digest)
         working_dir = self._working_dir(spec["working_dir"])
         env = self._environment(spec)
         self._sampler.check(spec["usage_interval"])
         mask = self._sandbox_env.variables.to_mask(spec)
-        while True:
-            async with self._keepers.place() as keeper:
-                try:
-                    answer = await keeper.start(public, env, working_dir, mask)
-                    return same_again(self._started(process_id, public, answer, keeper), digest)
-                except Refusal as refusal:
-                    if refusal.code != "conflict_claimed":
-                        raise refusal.error(process_id) from None
-                    return same_again(await self._claimed(process_id), digest)
-                except KeeperGone:
-                    pass
-            # Nothing is sent blindly twice: if it was started, its log has its end by then.
-            await self._keepers.returned(keeper.number)
-            known = await self._recorded(process_id)
-            if known is not None:
-                return same_again(known, digest)
+        async with self._keepers.place() as keeper:
+            try:
+                answer = await keeper.start(public, env, working_dir, mask)
+                return same_again(self._started(process_id, public, answer, keeper), digest)
+            except Refusal as refusal:
+                if refusal.code != _CLAIMED:
+                    raise refusal.error(process_id) from None
+                problem: Exception = refusal
+            except KeeperGone as gone:
+                problem = gone
+        return await self._after(spec, digest, keeper, problem)
+
+    async def _after(
+        self, spec: dict[str, Any], digest: str, keeper: KeeperLink, problem: Exception
+    ) -> Command:
+        """Return the command although its id was claimed, or the keeper has gone."""
+        process_id = spec["process_id"]
+        if isinstance(problem, Refusal):
+            return same_again(await self._claimed(process_id), digest)
+        # Nothing is sent blindly twice: if it was started, its log has its end by then.
+        await self._keepers.returned(keeper.number)
+        known = await self._recorded(process_id)
+        return await self._start(spec, digest) if known is None else same_again(known, digest)
 
     def _started(
         self, process_id: str, public: bytes, answer: Answer, keeper: KeeperLink
@@ -252,13 +295,15 @@ def same_again(command: Command, digest: str) -> Command:
     return command
 
 
+def _outcome(task: asyncio.Task[Command]) -> tuple[Command | None, Exception | None]:
+    """Return what a task has brought: neither the one nor the other if it was cancelled."""
+    if task.cancelled():
+        return None, None
+    error = task.exception()
+    if error is None:
+        return task.result(), None
+    return None, error if isinstance(error, Exception) else None
+
+
 def _conflict(process_id: str) -> ConflictError:
     return ConflictError(f"command {process_id!r} exists with another spec")
-
-
-def _public_spec(spec: Mapping[str, Any], digest: str) -> bytes:
-    public = {name: value for name, value in spec.items() if name not in {"env", "secrets"}}
-    public["env_names"] = sorted(spec["env"])
-    public["spec_digest"] = digest
-    public["created_at"] = time.time()
-    return msgspec.json.encode(public)

@@ -58,7 +58,7 @@ class Plane:
                 continue
             self._known[sandbox.id] = sandbox
             self._locks[sandbox.id] = asyncio.Lock()
-        await asyncio.gather(*(self._reattach(sandbox) for sandbox in [*self._known.values()]))
+        await asyncio.gather(*(self._taken_over(sandbox) for sandbox in [*self._known.values()]))
 
     async def aclose(self, grace: float | None = None) -> None:
         """End every agent with its commands; the sandboxes stay written down."""
@@ -143,9 +143,7 @@ class Plane:
         """
         async with self._lock(sandbox_id):
             self.get(sandbox_id)
-            machine = self._running.pop(sandbox_id, None)
-            if machine is not None:
-                await machine.stop(self._grace)
+            await self._stop(sandbox_id)
             await asyncio.to_thread(self._shelf.forget, sandbox_id)
             self._disarm(sandbox_id)
             del self._known[sandbox_id], self._locks[sandbox_id]
@@ -188,9 +186,24 @@ class Plane:
 
     async def _stop_or_start(self, sandbox: Sandbox, wanted: str) -> None:
         if wanted == "stopped":
-            await self._running.pop(sandbox.id).stop(self._grace)
+            await self._stop(sandbox.id)
         else:
             await self._start(sandbox)
+
+    async def _stop(self, sandbox_id: str) -> None:
+        machine = self._running.get(sandbox_id)
+        if machine is not None:
+            await machine.stop(self._grace)
+            # Not before: one that could not be ended is not forgotten.
+            self._running.pop(sandbox_id, None)
+
+    async def _taken_over(self, sandbox: Sandbox) -> None:
+        try:
+            await self._reattach(sandbox)
+        except Exception as error:  # noqa: BLE001  # it keeps no other from being taken over
+            _complain(sandbox.id, f"cannot be taken over: {error}")
+            if sandbox.id not in self._running:
+                sandbox.status = "stopped"
 
     async def _reattach(self, sandbox: Sandbox) -> None:
         if sandbox.expires_at is not None and sandbox.expires_at <= time.time():
@@ -206,21 +219,30 @@ class Plane:
         if machine is not None:
             self._running[sandbox.id] = machine
             if sandbox.isolation != self._machines.isolation:
-                _complain(sandbox, f"goes on as it was started, with isolation {sandbox.isolation}")
+                _complain(
+                    sandbox.id, f"goes on as it was started, with isolation {sandbox.isolation}"
+                )
             return
         try:
             # Its files are here, its commands are not.
             await self._start(sandbox)
         except HopxError as error:
-            _complain(sandbox, f"does not start: {error}")
+            _complain(sandbox.id, f"does not start: {error}")
             sandbox.status = "stopped"
 
     async def _start(self, sandbox: Sandbox) -> None:
         machine = await self._machines.start(sandbox, self._shelf.place(sandbox.id))
-        self._running[sandbox.id] = machine
+        before = sandbox.url, sandbox.status, sandbox.isolation
         sandbox.url, sandbox.status = machine.url, "running"
         sandbox.isolation = self._machines.isolation
-        await asyncio.to_thread(self._shelf.save, sandbox)
+        try:
+            await asyncio.to_thread(self._shelf.save, sandbox)
+        except BaseException:
+            # What is written down nowhere would run on, known to nobody.
+            sandbox.url, sandbox.status, sandbox.isolation = before
+            await machine.stop(0.0)
+            raise
+        self._running[sandbox.id] = machine
 
     def _lock(self, sandbox_id: str) -> asyncio.Lock:
         self.get(sandbox_id)
@@ -244,11 +266,13 @@ class Plane:
                 await self.delete(sandbox_id)
             except Refused:
                 return  # somebody was faster
+            except Exception as error:  # noqa: BLE001  # nobody else would hear of it
+                _complain(sandbox_id, f"has outlived its time: {error}")
 
         task = asyncio.create_task(delete())
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
 
-def _complain(sandbox: Sandbox, what: str) -> None:
-    sys.stderr.write(f"hopx-async: sandbox {sandbox.id} {what}\n")
+def _complain(sandbox_id: str, what: str) -> None:
+    sys.stderr.write(f"hopx-async: sandbox {sandbox_id} {what}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -88,7 +89,10 @@ class Shelf:
         shutil.rmtree(place, ignore_errors=True)
 
     def load(self) -> list[Sandbox]:
-        """Return every sandbox that is written down; what is none is removed."""
+        """Return every sandbox that is written down; what is none is removed.
+
+        One whose record cannot be read, as after a loss of power, is left as it is, and said.
+        """
         found = []
         for place in sorted(self._directory.iterdir()):
             try:
@@ -96,4 +100,6 @@ class Shelf:
                 found.append(msgspec.json.decode(data, type=Sandbox))
             except (FileNotFoundError, NotADirectoryError):
                 shutil.rmtree(place, ignore_errors=True)
+            except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+                sys.stderr.write(f"hopx-async: {place} is left out, it cannot be read: {error}\n")
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import sys
 from collections.abc import Collection
 from typing import Any
@@ -26,6 +27,7 @@ MAX_PAGE = 1000
 _DEFAULT_PAGE = 100
 #: Seconds after which a sandbox may be deleted, at most.
 MAX_SECONDS = 10 * 365 * 24 * 3600
+_NUMBER = re.compile("[0-9]{1,9}")
 _WORDS = {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "INVALID_REQUEST"}
 
 
@@ -137,7 +139,7 @@ class ControlRoutes:
 
     async def _list(self, request: web.Request) -> web.Response:
         limit = request.query.get("limit", str(_DEFAULT_PAGE))
-        if not (limit.isascii() and limit.isdigit() and 0 < int(limit[:9]) <= MAX_PAGE):
+        if not (_NUMBER.fullmatch(limit) and 0 < int(limit) <= MAX_PAGE):
             raise _wrong("limit", f"1 to {MAX_PAGE}")
         status, region = request.query.get("status"), request.query.get("region")
 

@@ -99,8 +99,11 @@ def read_keys(state_dir: Path, key_file: Path | None) -> list[str]:
     """
     own = state_dir / "api-key"
     if key_file is None and not own.exists():
-        own.touch(mode=0o600)
-        own.write_text(f"hopx_live_{secrets.token_hex(6)}.{secrets.token_urlsafe(_KEY_BYTES)}\n")
+        # Whole or not at all: half a key would be the key from then on.
+        fresh = state_dir / "api-key.new"
+        fresh.touch(mode=0o600)
+        fresh.write_text(f"hopx_live_{secrets.token_hex(6)}.{secrets.token_urlsafe(_KEY_BYTES)}\n")
+        fresh.replace(own)
     lines = (key_file or own).read_text(encoding="utf-8").splitlines()
     keys = [line.strip() for line in lines if line.strip()]
     if not keys:

@@ -18,6 +18,8 @@ __all__ = ["Group", "Places", "find_places", "sweep"]
 
 _CHEAP = "favordynmods"
 _WANTED = ("pids", "memory")
+# Of version 2, and of version 1.
+_OOM_FILES = ("memory.events", "memory.oom_control")
 
 
 class Places:
@@ -26,17 +28,26 @@ class Places:
     Attributes:
         unified: Its directory in the hierarchy of version 2, None if it may make none there.
         pids: Its directory in the hierarchy of version 1 that counts processes, None likewise.
+        memory: That in the one of version 1 that counts memory, None likewise.
         cheap: Whether to move a process into a cgroup costs little.
         counts: Whether cgroups made here can limit the number of processes.
     """
 
-    __slots__ = ("cheap", "counts", "pids", "unified")
+    __slots__ = ("cheap", "counts", "memory", "pids", "unified")
 
-    def __init__(self, unified: str | None, pids: str | None, *, cheap: bool) -> None:
+    def __init__(
+        self, unified: str | None, pids: str | None, memory: str | None = None, *, cheap: bool
+    ) -> None:
         self.unified = unified
         self.pids = pids
+        self.memory = memory
         self.cheap = cheap and unified is not None
         self.counts = pids is not None or (unified is not None and "pids" in _controllers(unified))
+
+    @property
+    def all(self) -> list[str]:
+        """All of these directories."""
+        return [place for place in (self.unified, self.pids, self.memory) if place is not None]
 
     def make(self, parent: str, name: str) -> Group:
         """Make a cgroup *name* below one named *parent*, both ours.
@@ -45,19 +56,18 @@ class Places:
             OSError: If it cannot be made.
         """
         directories = []
-        for place in (self.unified, self.pids):
-            if place is not None:
-                base = f"{place}/{parent}"
-                os.makedirs(base, exist_ok=True)
-                if place == self.unified:
-                    _hand_down(base)
-                os.makedirs(f"{base}/{name}", exist_ok=True)
-                directories.append((f"{base}/{name}", place))
+        for place in self.all:
+            base = f"{place}/{parent}"
+            os.makedirs(base, exist_ok=True)
+            if place == self.unified:
+                _hand_down(base)
+            os.makedirs(f"{base}/{name}", exist_ok=True)
+            directories.append((f"{base}/{name}", place))
         return Group(directories)
 
 
 class Group:
-    """The cgroup of one command, in one hierarchy or two.
+    """The cgroup of one command, in one hierarchy or several.
 
     Args:
         directories: Each of its directories, with the one from which this process came.
@@ -123,10 +133,11 @@ class Group:
     def oom_kills(self) -> int:
         """Return how many of its processes ended because memory ran out, 0 if nobody counts."""
         for directory, _ in self._directories:
-            for line in (_read(f"{directory}/memory.events") or "").splitlines():
-                name, _, number = line.partition(" ")
-                if name == "oom_kill":
-                    return int(number)
+            for file in _OOM_FILES:
+                for line in (_read(f"{directory}/{file}") or "").splitlines():
+                    name, _, number = line.partition(" ")
+                    if name == "oom_kill":
+                        return int(number)
         return 0
 
     def remove(self) -> bool:
@@ -142,7 +153,8 @@ def find_places(own: str = "/proc/self/cgroup", mounts: str = "/proc/self/mounti
         own: The file that says in which cgroups this process is.
         mounts: The file that says where the hierarchies are mounted.
     """
-    unified = pids = None
+    unified: str | None = None
+    counting: dict[str, str | None] = {"pids": None, "memory": None}
     cheap = False
     mounted = list(_hierarchies(mounts))
     for line in (_read(own) or "").splitlines():
@@ -151,16 +163,16 @@ def find_places(own: str = "/proc/self/cgroup", mounts: str = "/proc/self/mounti
             if controllers == "" and kind == "cgroup2":
                 unified = unified or _usable(root, point, path)
                 cheap = cheap or _CHEAP in options
-            elif "pids" in controllers.split(",") and kind == "cgroup" and "pids" in options:
-                pids = pids or _usable(root, point, path)
-    return Places(unified, pids, cheap=cheap)
+            elif kind == "cgroup":
+                for name in counting.keys() & controllers.split(",") & set(options):
+                    counting[name] = counting[name] or _usable(root, point, path)
+    return Places(unified, counting["pids"], counting["memory"], cheap=cheap)
 
 
 def sweep(places: Places, parent: str) -> None:
     """Remove the cgroup *parent* with what is below it, as far as nobody is in it."""
-    for place in (places.unified, places.pids):
-        if place is not None:
-            _remove(f"{place}/{parent}")
+    for place in places.all:
+        _remove(f"{place}/{parent}")
 
 
 def _hierarchies(mounts: str) -> Iterator[tuple[str, list[str], str, str]]:

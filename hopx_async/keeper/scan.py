@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     Wanted = dict[str, dict[str, Any]]
     Found = dict[str, list[tuple[int, int, str]]]
 
-__all__ = ["EVERYTHING", "Scanner"]
+__all__ = ["EVERYTHING", "MOST_LOOKS", "Scanner"]
 
 #: The id that stands for all commands of one keeper.
 EVERYTHING = "*"
+#: Looks of one round; where processes are born all the time, somebody new is always there.
+MOST_LOOKS = 8
 
 
 class Scanner:
@@ -44,8 +46,12 @@ class Scanner:
             wanted: By process id (or ``EVERYTHING``): ``leader`` and ``start_ticks`` (or
                 None), and ``known``, pairs of pid and start ticks.
         """
-        stats = self._living()
-        seeds = self._seeds(wanted, stats)
+        seeds: dict[str, set[int]] = {process_id: set() for process_id in wanted}
+        stats = self._look(seeds)
+        for process_id, ask in wanted.items():
+            seeds[process_id] |= _named(ask, stats)
+        if EVERYTHING in seeds:
+            seeds[EVERYTHING].add(self._base)
         below: dict[int, list[int]] = {}
         for pid, stat in stats.items():
             below.setdefault(stat.ppid, []).append(pid)
@@ -58,27 +64,35 @@ class Scanner:
             for process_id in wanted
         }
 
-    def _living(self) -> dict[int, proc.Stat]:
-        stats = ((pid, proc.read_stat(pid)) for pid in proc.pids())
-        # A zombie's children have been handed on, hence the dead can be left out.
-        return {pid: stat for pid, stat in stats if stat is not None and not stat.dead}
+    def _look(self, seeds: dict[str, set[int]]) -> dict[int, proc.Stat]:
+        """Return the living, and add those with a command's mark or scope to its *seeds*.
 
-    def _seeds(self, wanted: Wanted, stats: dict[int, proc.Stat]) -> dict[str, set[int]]:
-        seeds = {process_id: _named(ask, stats) for process_id, ask in wanted.items()}
-        if EVERYTHING in seeds:
-            seeds[EVERYTHING].add(self._base)
+        Who was born while the others were looked at is looked at as well, and each is asked
+        for everything at once: a process that hands on to a child and ends, again and again,
+        is to be missed by no round.
+        """
         marks: dict[int, str] = {}
         scopes: dict[str, str] = {}
-        for process_id in wanted:
+        for process_id in seeds:
             if process_id != EVERYTHING:
                 value = proc.scope_value(self._outer, self._nonce, process_id)
                 marks[proc.mark_of(value)] = process_id
                 scopes[proc.scope_of(self._nonce, process_id)] = process_id
-        for pid in stats if scopes else ():
-            for process_id in self._claims(pid, marks, scopes):
-                if process_id in seeds:
-                    seeds[process_id].add(pid)
-        return seeds
+        stats: dict[int, proc.Stat] = {}
+        seen: set[int] = set()
+        for _ in range(MOST_LOOKS):
+            born = [pid for pid in proc.pids() if pid not in seen]
+            if not born:
+                break
+            seen.update(born)
+            for pid in born:
+                stat = proc.read_stat(pid)
+                # A zombie's children have been handed on, hence the dead can be left out.
+                if stat is not None and not stat.dead:
+                    stats[pid] = stat
+                    for process_id in self._claims(pid, marks, scopes) if scopes else ():
+                        seeds[process_id].add(pid)
+        return stats
 
     def _claims(self, pid: int, marks: dict[int, str], scopes: dict[str, str]) -> list[str]:
         claims = []

@@ -6,6 +6,7 @@ import os
 
 from hopx_async.keeper import proc
 from hopx_async.keeper.kill import Killer
+from hopx_async.keeper.scan import MOST_LOOKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,16 +66,22 @@ class Sweeper:
 def strays(own: Container[int]) -> list[tuple[int, int, str]]:
     """Return pid, start ticks and name of this process's living descendants.
 
-    Processes of *own*, and what is below them, are left out.
+    Processes of *own*, and what is below them, are left out. Who became a child of this
+    process while the others were looked at is looked at as well.
     """
     found: list[tuple[int, int, str]] = []
-    waiting = [pid for pid in proc.children(os.getpid()) if pid not in own]
-    while waiting:
-        pid = waiting.pop()
-        stat = proc.read_stat(pid)
-        if stat is not None and not stat.dead:
-            found.append((pid, stat.start_ticks, stat.name))
-            waiting += proc.children(pid)
+    seen: set[int] = set()
+    for _ in range(MOST_LOOKS):
+        waiting = [pid for pid in proc.children(os.getpid()) if pid not in own and pid not in seen]
+        if not waiting:
+            break
+        while waiting:
+            pid = waiting.pop()
+            stat = None if pid in seen else proc.read_stat(pid)
+            seen.add(pid)
+            if stat is not None and not stat.dead:
+                found.append((pid, stat.start_ticks, stat.name))
+                waiting += proc.children(pid)
     return found
 
 

@@ -13,17 +13,24 @@ import attrs
 
 from hopx_async.protocol import marker_answers as answers
 from hopx_async.protocol.markers import MAX_WATCHED
+from hopx_async.protocol.records import KEEP_COMMANDS
 
-__all__ = ["MAX_HELD", "ROOM", "MarkerLogs"]
+__all__ = ["MAX_ENDED", "MAX_ENDED_BYTES", "MAX_HELD", "ROOM", "MarkerLogs"]
 
 #: Log bytes of one poll's answer.
 ROOM = 512 * 1024
 #: Log bytes held that nobody has taken yet.
 MAX_HELD = 4 * 1024 * 1024
+#: Commands that have ended and are remembered: as many as the far side keeps.
+MAX_ENDED = KEEP_COMMANDS
+#: Bytes that are known of them, about.
+MAX_ENDED_BYTES = 32 * 1024 * 1024
 # Log bytes of one command in a poll that serves many.
 _LEAST_SHARE = 16 * 1024
 # Log bytes of a poll where the far side keeps only little of what a program prints.
 _LEAST_ROOM = 4096
+# What a report takes beside that.
+_REPORT_BYTES = 1024
 _Place = tuple[str, int]
 
 
@@ -37,6 +44,9 @@ class MarkerLogs:
 
     def __init__(self) -> None:
         self._reports: dict[str, answers.Report] = {}
+        # Those that have ended, the first first, and how much each takes.
+        self._ended: dict[str, int] = {}
+        self._ended_bytes = 0
         self._wanted: OrderedDict[_Place, int] = OrderedDict()
         self._fetched: OrderedDict[_Place, tuple[int, bytes]] = OrderedDict()
         self._turn = 0
@@ -90,6 +100,19 @@ class MarkerLogs:
     def report(self, process_id: str) -> answers.Report | None:
         """Return what is known of a command."""
         return self._reports.get(process_id)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more is known of what has ended than should be; see `forget`."""
+        return len(self._ended) > MAX_ENDED or self._ended_bytes > MAX_ENDED_BYTES
+
+    def forget(self, in_use: Collection[str]) -> None:
+        """Forget what ended first and nobody reads; whoever asks for it is told by the far side."""
+        for process_id in list(self._ended):
+            if not self.crowded:
+                break
+            if process_id not in in_use:
+                self._drop(process_id)
 
     @property
     def wanting(self) -> bool:
@@ -156,20 +179,27 @@ class MarkerLogs:
                 self._hold((line.process_id, line.asked), line.offset, line.data)
                 news.add(line.process_id)
             elif isinstance(line, answers.Unknown):
-                self._reports.pop(line.process_id, None)
+                self._drop(line.process_id)
                 news.add(line.process_id)
         return news
 
     def _update(self, new: answers.Report) -> bool:
         """Take over a report, unless a later one came first; return whether it tells more."""
         old = self._reports.get(new.process_id)
-        if old is None:
-            self._reports[new.process_id] = new
-            return True
-        if new.end < old.end or (old.over_at is not None and new.over_at is None):
-            return False
-        self._reports[new.process_id] = attrs.evolve(new, spec=new.spec or old.spec)
-        return new.end > old.end or (new.over_at is not None and old.over_at is None)
+        if old is not None:
+            if new.end < old.end or (old.over_at is not None and new.over_at is None):
+                return False
+            new = attrs.evolve(new, spec=new.spec or old.spec)
+        self._reports[new.process_id] = new
+        if new.over_at is not None:
+            self._ended_bytes -= self._ended.get(new.process_id, 0)
+            self._ended[new.process_id] = size = _size(new)
+            self._ended_bytes += size
+        return old is None or new.end > old.end or (new.over_at is not None and old.over_at is None)
+
+    def _drop(self, process_id: str) -> None:
+        self._reports.pop(process_id, None)
+        self._ended_bytes -= self._ended.pop(process_id, 0)
 
     def _hold(self, place: _Place, offset: int, data: bytes) -> None:
         # What lies behind the last whole record may still be taken back.
@@ -184,3 +214,8 @@ class MarkerLogs:
         while self.held > MAX_HELD:
             _, (_, dropped) = self._fetched.popitem(last=False)
             self.held -= len(dropped)
+
+
+def _size(report: answers.Report) -> int:
+    # An end is there twice, read and as its record.
+    return len(str(report.spec or "")) + 2 * len(report.record or b"") + _REPORT_BYTES

@@ -124,6 +124,11 @@ class Peer:
         """The commands of which somebody waits for news."""
         return {process_id for process_id, _ in self._waiting}
 
+    @property
+    def asked_for(self) -> set[str]:
+        """The commands that somebody reads."""
+        return {asked.process_id for asked in self._askings.values()}
+
     def close(self) -> None:
         """Let the readers go: the connection is no more."""
         for asked in self._askings.values():

@@ -100,10 +100,9 @@ class Client:
             InvalidArgument: If an argument breaks a rule; raised by the call.
         """
         chosen = {"status": status, "region": region}
-        for name, value in chosen.items():
-            if value is not None:
-                cloud.check_id(name, value)
-        given = {name: value for name, value in chosen.items() if value is not None}
+        given = {
+            name: cloud.check_id(name, value) for name, value in chosen.items() if value is not None
+        }
         return Listing(partial(self._page, "/v1/sandboxes", given), cloud.sandbox_info)
 
     async def list_templates(
@@ -118,9 +117,14 @@ class Client:
         Raises:
             ApiError: If the service says no.
             AgentUnreachable: If nobody answered until the policy gave up.
+            InvalidArgument: If an argument breaks a rule.
         """
-        wanted = {"category": category, "language": language}
-        given = {name: value for name, value in wanted.items() if value is not None}
+        given: dict[str, str] = {}
+        for name, value in (("category", category), ("language", language)):
+            if value is not None:
+                if not isinstance(value, str) or not value.isprintable():
+                    raise InvalidArgument(name, repr(value)[:80], "a text, or None for all")
+                given[name] = value
         # The service has been seen to ignore them.
         return [
             info

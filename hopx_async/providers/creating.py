@@ -24,6 +24,7 @@ import attrs
 from hopx_async.errors import (
     AgentFault,
     AgentUnreachable,
+    ApiError,
     CreateUncertain,
     HopxError,
     NotFoundError,
@@ -31,6 +32,7 @@ from hopx_async.errors import (
     SandboxNotFound,
     TemplateNotFound,
     TransportError,
+    UsageError,
 )
 from hopx_async.protocol import cloud
 from hopx_async.protocol.cloud import SandboxInfo
@@ -38,6 +40,7 @@ from hopx_async.protocol.rate import Pace
 from hopx_async.providers.cloud import Client
 from hopx_async.providers.reaching import access_to
 from hopx_async.transport.cloud_access import TokenBox, ask_agent
+from hopx_async.transport.control_plane import GATEWAY
 
 __all__ = [
     "CREATE_SECONDS",
@@ -123,23 +126,27 @@ async def created(client: Client, wish: Wish) -> Made:
 
 
 async def _undo(client: Client, call: asyncio.Future[Made]) -> None:
-    with anyio.CancelScope(shield=True):
-        try:
-            with anyio.fail_after(UNDO_SECONDS):
-                await asyncio.wait([call])
-                with contextlib.suppress(SandboxNotFound):
-                    await client.kill_sandbox(call.result().info.sandbox_id)
-        except (CreateUncertain, TransportError, TimeoutError) as error:
-            _log.warning(
-                "a create was cancelled, and whether it has left a sandbox is not known (%s): "
-                "look for it in Client.list_sandboxes()",
-                error or "no answer in time",
-            )
-        except HopxError:
-            pass  # it was refused: nothing is there
-        finally:
-            call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
+    doubt = "whether it has left a sandbox is not known"
+    try:
+        with anyio.CancelScope(shield=True), anyio.fail_after(UNDO_SECONDS):
+            await asyncio.wait([call])
+            if isinstance(call.exception(), (ApiError, AgentUnreachable)):
+                return  # it was refused, or never sent
+            sandbox_id = call.result().info.sandbox_id
+            doubt = f"sandbox {sandbox_id} is not known to be deleted"
+            with contextlib.suppress(SandboxNotFound):
+                await client.kill_sandbox(sandbox_id)
+    except (Exception, asyncio.CancelledError) as error:
+        _log.warning(
+            "a create was cancelled, and %s (%s): look for it in Client.list_sandboxes()",
+            doubt,
+            str(error) or "no answer in time",
+        )
+        if isinstance(error, asyncio.CancelledError):
+            raise  # cancelled once more: whoever does so does not wait for this
+    finally:
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
 
 
 async def _create(client: Client, wish: Wish) -> Made:
@@ -174,25 +181,34 @@ async def _search(
     """
     asked: set[str] = set()
     candidates: dict[str, SandboxInfo] = {}
+    # What stands in between does not know what came of it.
+    refused = reason if isinstance(reason, AgentFault) and reason.status not in GATEWAY else None
+    looked = False
     pace = Pace()
-    with anyio.move_on_after(SEARCH_SECONDS), contextlib.suppress(HopxError):
+    with anyio.move_on_after(SEARCH_SECONDS), contextlib.suppress(UsageError):
         while True:
-            candidates = {
-                info.sandbox_id: info
-                async for info in client.list_sandboxes()
-                if info.sandbox_id not in client._known and wish.may_be(info, began)
-            }
+            try:
+                candidates = {
+                    info.sandbox_id: info
+                    async for info in client.list_sandboxes()
+                    if info.sandbox_id not in client._known and wish.may_be(info, began)
+                }
+                looked = True
+            except HopxError as error:
+                if isinstance(error, UsageError):
+                    raise
+                _log.debug("a sandbox is looked for: %s", error)
             for sandbox_id, info in candidates.items():
                 new = sandbox_id not in asked and len(asked) < _MOST_ASKED
                 if new and info.status == "running":
                     asked.add(sandbox_id)
                     if await _is_marked(client, info, mark):
                         return info
-            if isinstance(reason, AgentFault) and not candidates:
+            if refused is not None and looked and not candidates:
                 break  # it has said no
             await anyio.sleep(pace.after(news=False))
-    if isinstance(reason, AgentFault) and not candidates:
-        raise await _without_template(client, wish, reason) from reason
+    if refused is not None and looked and not candidates:
+        raise await _without_template(client, wish, refused) from refused
     told = ", ".join(candidates) or "none that may be it is there so far"
     raise CreateUncertain(
         f"a create of {wish.template!r} was not answered ({reason}); it may have made a sandbox, "

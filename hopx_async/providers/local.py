@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 import anyio.to_thread
 
-from hopx_async.arguments import check_seconds
+from hopx_async.arguments import check_flag, check_seconds
 from hopx_async.errors import BusyError, InvalidArgument, Unsupported
 from hopx_async.model import refuse
 from hopx_async.opening import Opening
@@ -129,6 +129,7 @@ def _check_arguments(
     *,
     detached: bool,
 ) -> None:
+    check_flag("detached", detached)
     if detached and state_dir is None:
         raise InvalidArgument("detached", "True", "needs state_dir, where it is found again")
     if not isinstance(inherit_env, Sequence) or isinstance(inherit_env, (str, bytes)):

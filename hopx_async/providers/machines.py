@@ -156,6 +156,6 @@ def _find(state: Path) -> AgentMachine | None:
                 facts = json.loads((state / "agent.json").read_text())
                 token = (state / "token").read_text().strip()
                 return AgentMachine(facts["url"], token, int(facts["pid"]))
-    except FileNotFoundError:
-        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # it has left nothing, or nothing that can be used
     return None

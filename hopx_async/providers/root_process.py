@@ -27,6 +27,8 @@ OURS = ("hopx_async.agent",)
 START_SECONDS = 60.0
 # Beyond the grace period: KILL, proof, closing sockets.
 _STOP_SECONDS = 20.0
+# ... and beyond SIGKILL.
+_KILLED_SECONDS = 20.0
 _MAX_LINE = 64 * 1024
 
 
@@ -213,16 +215,30 @@ class RootProcess:
 
 
 async def stop_by_pid(pid: int, *, grace: float) -> None:
-    """End the root *pid*, which is no child of ours, by SIGTERM; SIGKILL if it does not end."""
+    """End the root *pid*, which is no child of ours, by SIGTERM; SIGKILL if it does not end.
+
+    Returns when it has ended. Shielded and bounded.
+
+    Raises:
+        AgentFault: If not even SIGKILL has ended it.
+    """
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         return
     with anyio.CancelScope(shield=True):
-        with anyio.move_on_after(grace + _STOP_SECONDS) as scope:
-            await _wait_for_pid(pid)
-        if scope.cancelled_caught:
+        if await _ends_within(pid, grace + _STOP_SECONDS):
+            return
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+        if not await _ends_within(pid, _KILLED_SECONDS):
+            raise AgentFault(f"the root process {pid} did not even end by SIGKILL")
+
+
+async def _ends_within(pid: int, seconds: float) -> bool:
+    with anyio.move_on_after(seconds) as scope:
+        await _wait_for_pid(pid)
+    return not scope.cancelled_caught
 
 
 async def _wait_for_pid(pid: int) -> None:

@@ -131,15 +131,19 @@ def check_url(url: str, parameter: str = "url") -> str:
     """
     rule = "http://HOST:PORT or https://HOST, without a user, a query or a fragment"
     if not isinstance(url, str):
-        raise InvalidArgument(parameter, repr(url), rule)
+        raise InvalidArgument(parameter, repr(url)[:160], rule)
+    # Each of these may be a secret, and goes into no error.
+    plain = "@" not in url and "?" not in url and "#" not in url
     try:
         parts = urlsplit(url)
         # Reading the port checks it.
-        odd = parts.username or parts.query or parts.fragment or (parts.port == 0)
-    except ValueError as error:
-        raise InvalidArgument(parameter, repr(url), rule) from error
-    if parts.scheme not in {"http", "https"} or not parts.hostname or odd:
-        shown = repr(url) if not parts.username else "(not shown: it carries a user)"
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not (good and plain and url.isprintable() and " " not in url):
+        shown = (
+            repr(url)[:160] if plain else "(not shown: it carries a user, a query or a fragment)"
+        )
         raise InvalidArgument(parameter, shown, rule)
     return url.rstrip("/")
 
@@ -235,6 +239,10 @@ def translated(name: str, what: str, seconds: float) -> Generator[anyio.CancelSc
     try:
         with anyio.fail_after(seconds) as scope:
             yield scope
+    except aiohttp.ConnectionTimeoutError as error:
+        raise ConnectError(
+            f"cannot reach {name}: no connection in {CONNECT_SECONDS:g} s"
+        ) from error
     except TimeoutError:
         raise RequestTimeout(f"{name} did not answer {what} in {seconds:g} s") from None
     except aiohttp.ClientConnectorError as error:

@@ -144,11 +144,12 @@ class CloudAccess(Access):
         try:
             self.name = check_url(public_host)
         except ValueError as error:
-            raise RemoteProtocolError(f"no address of an agent: {public_host!r:.160}") from error
+            raise RemoteProtocolError(f"no address of an agent: {error}") from error
         self._plane = plane
         self._box = box
         self._running: anyio.Event | None = None
         self._look = SingleFlight(is_running)
+        self._look_at = 0.0
         #: What is closed with it.
         self.closers: list[Callable[[], Awaitable[None]]] = []
 
@@ -172,8 +173,12 @@ class CloudAccess(Access):
         while (running := self._running) is not None:
             with anyio.move_on_after(LOOK_SECONDS):
                 await running.wait()
-            if self._running is running and await self._look.join():
-                self.go_on()
+            now = anyio.current_time()
+            # One look serves all who wait, whenever each of them began to.
+            if self._running is running and now >= self._look_at:
+                self._look_at = now + LOOK_SECONDS
+                if await self._look.join():
+                    self.go_on()
         await super().admit()
 
     def hold(self) -> None:

@@ -27,7 +27,7 @@ from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER, RateBudget
 from hopx_async.transport.access import check_url, open_session, read_body, translated
 from hopx_async.transport.patience import Patience
 
-__all__ = ["ANSWER_SECONDS", "BURST", "REQUESTS_PER_SECOND", "ControlPlane"]
+__all__ = ["ANSWER_SECONDS", "BURST", "GATEWAY", "REQUESTS_PER_SECOND", "ControlPlane"]
 
 #: Seconds in which the control plane answers, unless a call says otherwise.
 ANSWER_SECONDS = 60.0
@@ -35,11 +35,12 @@ ANSWER_SECONDS = 60.0
 REQUESTS_PER_SECOND = 1.3
 #: Requests that may follow one another at once after a rest.
 BURST = 20
+#: Said by what stands before the service, and does not know what came of a request.
+GATEWAY = frozenset({502, 504})
 #: Where these limits are published for; who serves elsewhere says by 429 what is too much.
 _PACED = ".hopx.dev"
 _MAX_ANSWER = 16 * 1024 * 1024
 _UNPACED = 10_000
-_GATEWAY = frozenset({502, 504})
 
 
 class ControlPlane:
@@ -139,7 +140,7 @@ class ControlPlane:
             except AgentFault as error:
                 if not repeatable:
                     return error  # with 503, too: it may have been carried out
-                if error.status in _GATEWAY:
+                if error.status in GATEWAY:
                     raise ConnectionLost(f"{self.name}: {error}") from error
                 raise
 

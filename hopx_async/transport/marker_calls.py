@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -83,7 +84,8 @@ class MarkerCalls:
         self._page = _PAGE
         self._key = hashlib.sha256(f"hopx_async {sandbox_id}".encode()).digest()
         self._starts = Batches(self._start_all)
-        self._kills: dict[float, Batches[str]] = {}
+        # By grace period; kept by those who ask, and by the requests under way.
+        self._kills: WeakValueDictionary[float, Batches[str]] = WeakValueDictionary()
         self._looks = Batches(self._look_all)
         self._methods: dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "hello": self._hello,
@@ -98,7 +100,7 @@ class MarkerCalls:
     async def aclose(self) -> None:
         """End the requests under way; what they asked for may happen all the same."""
         await self._starts.aclose()
-        for batches in (self._looks, *self._kills.values()):
+        for batches in (self._looks, *list(self._kills.values())):
             await batches.aclose()
 
     async def call(self, method: str, params: dict[str, Any]) -> Any:

@@ -8,12 +8,11 @@ logs that polls bring.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 import anyio
 
-from hopx_async.errors import ConnectionLost, HopxError, TransportError
+from hopx_async.errors import ConnectionLost, HopxError, LocalProtocolError, TransportError
 from hopx_async.protocol import wire
 from hopx_async.protocol.marker_answers import CutAnswer
 from hopx_async.protocol.marker_logs import MarkerLogs
@@ -88,14 +87,16 @@ class MarkerTransport(Transport):
 
     async def aclose(self) -> None:
         """End the polls and watches, and close the shell."""
-        if self._files is not None:
-            await self._files.aclose()
+        # First what needs no waiting: whoever does not wait for the rest leaves no polls.
         ticker, self._ticker = self._ticker, None
         if ticker is not None:
             ticker.cancel()
-            await asyncio.wait([ticker])
         for channel in list(self._channels):
             channel.cut()
+        if ticker is not None:
+            await asyncio.wait([ticker])
+        if self._files is not None:
+            await self._files.aclose()
         await self._calls.aclose()
         await self._host.aclose()
 
@@ -120,8 +121,13 @@ class MarkerTransport(Transport):
 
     def _changed(self, process_ids: set[str]) -> None:
         """Tell the channels of news, which a call has brought."""
-        self._pace.hurry()
+        self._tell(process_ids)
         self._due.set()
+
+    def _tell(self, process_ids: set[str]) -> None:
+        self._pace.hurry()
+        if self._logs.crowded:
+            self._logs.forget(set[str]().union(*(one.asked_for for one in self._channels)))
         for channel in self._channels:
             channel.news(process_ids)
 
@@ -133,8 +139,15 @@ class MarkerTransport(Transport):
                 await self._until_due()
                 await self._poll()
         except HopxError as error:
-            for channel in list(self._channels):
-                channel.cut(error)
+            self._cut_all(error)
+        except Exception as error:
+            # A bug: whoever waits is told, and not left waiting.
+            self._cut_all(LocalProtocolError(f"the polls of {self.name} ended by a bug: {error!r}"))
+            raise
+
+    def _cut_all(self, reason: HopxError) -> None:
+        for channel in list(self._channels):
+            channel.cut(reason)
 
     def _watched(self) -> dict[str, int | None]:
         waited_for: set[str] = set()
@@ -175,9 +188,7 @@ class MarkerTransport(Transport):
         news = self._logs.take(lines)
         self._logs.miss(fetches, lines)
         if news:
-            self._pace.hurry()
-            for channel in self._channels:
-                channel.news(news)
+            self._tell(news)
 
 
 class MarkerChannel(Channel):
@@ -202,6 +213,11 @@ class MarkerChannel(Channel):
         """The commands of which somebody waits for news."""
         return self._peer.waited_for
 
+    @property
+    def asked_for(self) -> set[str]:
+        """The commands that somebody reads."""
+        return self._peer.asked_for
+
     async def send(self, frame: str) -> None:
         """Hand a frame to the agent's half."""
         self._check()
@@ -224,12 +240,13 @@ class MarkerChannel(Channel):
             await self._news.wait()
 
     async def aclose(self) -> None:
-        """Close; calls that are under way are not answered."""
+        """Close; calls that are under way are not answered. Cancelled, they end all the same."""
         self.cut()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if tasks:
+            await asyncio.wait(tasks)
 
     def cut(self, reason: HopxError | None = None) -> None:
         """Break it: a new one may be made."""
@@ -256,4 +273,8 @@ class MarkerChannel(Channel):
             self.cut(error)  # whoever asked asks again, when the far side answers
         except HopxError as error:
             self._peer.reply(call.call, error=error)
+        except Exception as error:
+            # A bug: whoever asked is told, and not left waiting.
+            self.cut(LocalProtocolError(f"{call.method} ended by a bug: {error!r}"))
+            raise
         self._news.set()

@@ -15,6 +15,7 @@ from websockets.exceptions import (
     InvalidStatus,
     WebSocketException,
 )
+from websockets.frames import DATA_OPCODES, Frame
 
 from hopx_async.errors import (
     ConnectError,
@@ -39,10 +40,19 @@ PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:
-    """Hide the token: the library logs every header of a handshake, where that is wanted."""
-    if isinstance(record.args, tuple) and "Authorization" in record.args:
-        record.args = ("Authorization", "(not shown)")
+    """Hide the token and what frames hold: the library logs all of it, where that is wanted."""
+    if isinstance(record.args, tuple):
+        if "Authorization" in record.args:
+            record.args = ("Authorization", "(not shown)")
+        record.args = tuple(map(_outside_of, record.args))
     return True
+
+
+def _outside_of(logged: object) -> object:
+    # Values of variables travel in frames, and so does what commands print.
+    if isinstance(logged, Frame) and logged.opcode in DATA_OPCODES:
+        return f"{logged.opcode.name} [{len(logged.data)} bytes]"
+    return logged
 
 
 _log = logging.getLogger("hopx_async.websocket")

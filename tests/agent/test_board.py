@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hopx_async.agent import board as boards
-from hopx_async.agent.board import PAGE_LENGTH, Board, Command, News, exit_of
+from hopx_async.agent.board import PAGE_LENGTH, Board, Command, News
 from hopx_async.errors import CommandNotFound, InvalidArgument
 from hopx_async.model import CommandInfo
 from hopx_async.protocol import records
@@ -249,11 +249,3 @@ def test_a_command_takes_little_memory() -> None:
     kept = sum(len(record) for record in board._last.values())
 
     assert (after - before - kept) / 1000 <= 2048
-
-
-def test_an_exit_is_read_from_its_record() -> None:
-    """exit_of returns the payload without the tail."""
-    exit_ = msgspec.json.decode(exit_of(terminal(exit_code=9), END))
-
-    assert exit_["exit_code"] == 9
-    assert "tail" not in exit_

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -49,6 +50,25 @@ async def test_a_pause_ends_the_links_that_are_open(tmp_path: Path) -> None:
         await server.ask("POST", "/v1/resume")
         async with server.connect() as socket:
             assert await socket.recv()
+
+
+async def test_what_is_started_while_a_pause_begins_is_paused_too(tmp_path: Path) -> None:
+    """A start over a link that is still open comes before the signals, and not behind them."""
+    async with serving(tmp_path / "s") as server:
+        pausing = server.agent._pausing
+        cut = pausing._cut
+
+        async def starting() -> None:
+            server.keeper.running("late")
+            while server.agent._board.get("late") is None:
+                await anyio.sleep(0.01)
+            await cut()
+
+        pausing._cut = starting
+        assert (await server.ask("POST", "/v1/pause"))[0] == 200
+        said = [(one["id"], one["name"]) for one in server.keeper.requests]
+        assert said == [("late", "SIGSTOP")]
+        await server.ask("POST", "/v1/resume")
 
 
 async def test_an_agent_that_comes_back_stays_paused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from hopx_async.agent import starts as module
 from hopx_async.agent.board import Command
-from hopx_async.agent.starts import digest_of, normal_spec, same_again
+from hopx_async.agent.starts import same_again
 from hopx_async.errors import (
     AgentFault,
     ConflictError,
@@ -42,45 +42,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"mask_secrets": True, "env": {"A": "hush!"}, "secrets": ["A"]}, "env"),
     ({"mask_secrets": True, "env": {"A": None}, "secrets": ["A"]}, "secrets"),
 ]
-
-
-def test_a_spec_is_made_whole() -> None:
-    """What a spec leaves out counts as its default, so that both have one digest."""
-    short = normal_spec({"process_id": "a", "command": "x", "timeout": 60})
-    long = normal_spec(
-        {
-            "merge_stderr": False, "timeout": 60.0, "tags": {}, "name": None, "env": None,
-            "working_dir": None, "command": "x", "process_id": "a",
-            "mask_secrets": False, "secrets": [], "usage_interval": None,
-        }
-    )  # fmt: skip
-
-    assert digest_of(short, b"k") == digest_of(long, b"k")
-    assert len(digest_of(short, b"k")) == 64
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"command": "echo ho"},
-        {"command": ["echo hi"]},
-        {"env": {"A": "1"}},
-        {"env": {"A": None}},
-        {"working_dir": "."},
-        {"timeout": 1},
-        {"name": "n"},
-        {"tags": {"a": ""}},
-        {"merge_stderr": True},
-        {"mask_secrets": True},
-        {"usage_interval": 1},
-    ],
-)
-def test_every_part_counts(changes: dict[str, Any]) -> None:
-    """Changing any part of a spec, or the key, changes the digest."""
-    digest = digest_of(normal_spec(full_spec()), b"k")
-
-    assert digest_of(normal_spec(full_spec(**changes)), b"k") != digest
-    assert digest_of(normal_spec(full_spec()), b"l") != digest
 
 
 @pytest.mark.parametrize(("changes", "parameter"), BAD)
@@ -273,3 +234,24 @@ async def test_terminal_implies_the_rest(tmp_path: Path) -> None:
         assert terms == ["xterm-256color", "dumb"]
         assert (info["spec"]["stdin"], info["spec"]["merge_stderr"]) == (True, True)
         assert info["spec"]["pty"] == [2, 3]
+
+
+async def test_a_plain_start_takes_no_task(tmp_path: Path) -> None:
+    """`begin` starts what nobody has asked for, and leaves the rest to `start`."""
+    told: list[tuple[Command | None, Exception | None]] = []
+
+    def tell(command: Command | None, error: Exception | None) -> None:
+        told.append((command, error))
+        heard.set()
+
+    heard = asyncio.Event()
+    async with serving(tmp_path / "s") as server:
+        starts = server.agent._starts
+        assert starts.begin(full_spec(), tell)
+        assert not starts.begin(full_spec(), tell)  # it is under way: its answer is shared
+        shared, created = await starts.start(full_spec())
+        await heard.wait()
+        assert told == [(shared, None)]
+        assert not created
+        assert not starts.begin(full_spec(), tell)  # it is known
+        assert len(told) == 1

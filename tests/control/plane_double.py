@@ -28,6 +28,7 @@ class FakeMachine:
     def __init__(self, url: str) -> None:
         self.url = url
         self.told: list[str] = []
+        self.deaf = False
 
     async def pause(self) -> None:
         self.told.append("pause")
@@ -36,6 +37,8 @@ class FakeMachine:
         self.told.append("resume")
 
     async def stop(self, grace: float) -> None:
+        if self.deaf:
+            raise AgentFault("it does not end")
         self.told.append("stop")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hopx_async.control.answers import Refused
 from hopx_async.control.plane import Plane
-from hopx_async.control.records import Shelf
+from hopx_async.control.records import Sandbox, Shelf
 from hopx_async.errors import AgentFault
 from tests.control.plane_double import FakeMachines
 
@@ -44,6 +44,34 @@ async def test_a_plane_that_comes_back_finds_its_sandboxes(tmp_path: Path) -> No
     assert second.get(paused.id).status == "paused"
 
 
+async def test_one_that_cannot_be_taken_over_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said which one that is."""
+    machines = FakeMachines()
+    first = await opened(tmp_path, machines)
+    odd, kept, late = [await first.create("base", "local", {}) for _ in range(3)]
+    await first.set_timeout(late.id, 1)
+    late.expires_at = time.time() - 1
+    Shelf(tmp_path).save(late)
+    machines.running[late.id].deaf = True
+    find = machines.find
+
+    async def finds(sandbox: Sandbox, place: Path) -> object:
+        if sandbox.id == odd.id:
+            raise OSError(5, "Input/output error")
+        return await find(sandbox, place)
+
+    monkeypatch.setattr(machines, "find", finds)
+    second = await opened(tmp_path, machines)
+    assert second.get(kept.id).status == "running"
+    assert second.get(odd.id).status == "stopped"
+    assert second.get(late.id).status == "running"
+    told = capsys.readouterr().err
+    assert f"{odd.id} cannot be taken over" in told
+    assert f"{late.id} cannot be taken over: it does not end" in told
+
+
 async def test_there_are_only_so_many(tmp_path: Path) -> None:
     """One too many is refused with the figures, at once asked for or one after another."""
     machines = FakeMachines()
@@ -69,6 +97,58 @@ async def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
     machines.broken = False
 
     await plane.create("base", "local", {})
+
+
+async def test_a_machine_that_cannot_be_written_down_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full once the agent runs: it does not run on, known to nobody."""
+    machines = FakeMachines()
+    plane = await opened(tmp_path, machines)
+    stopped = await plane.create("base", "local", {})
+    await plane.turn(stopped.id, "stopped")
+    save = Shelf.save
+
+    def full(shelf: Shelf, sandbox: Sandbox) -> None:
+        if sandbox.status == "running":
+            raise OSError(28, "No space left on device")
+        save(shelf, sandbox)
+
+    monkeypatch.setattr(Shelf, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        await plane.create("base", "local", {})
+    with pytest.raises(OSError, match="No space"):
+        await plane.turn(stopped.id, "running")
+
+    assert [machine.told for machine in machines.running.values()] == [["stop"], ["stop"]]
+    assert plane.get(stopped.id).status == "stopped"
+    assert [place.name for place in tmp_path.iterdir()] == [stopped.id]
+
+
+@pytest.mark.parametrize("how", ["delete", "stop", "expire"])
+async def test_what_does_not_end_is_not_forgotten(
+    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine whose end failed is ended by the next try, and its sandbox is there till then."""
+    machines = FakeMachines()
+    plane = await opened(tmp_path, machines)
+    sandbox = await plane.create("base", "local", {})
+    machine = machines.running[sandbox.id]
+    machine.deaf = True
+    if how == "expire":
+        plane._expire(sandbox.id)
+        await asyncio.gather(*plane._ending)
+        assert "has outlived its time: it does not end" in capsys.readouterr().err
+    else:
+        with pytest.raises(AgentFault):
+            await (
+                plane.delete(sandbox.id) if how == "delete" else plane.turn(sandbox.id, "stopped")
+            )
+    assert plane.get(sandbox.id).status == "running"
+    machine.deaf = False
+
+    await plane.delete(sandbox.id)
+    assert machine.told == ["stop"]
 
 
 async def test_a_sandbox_ends_in_its_time(tmp_path: Path) -> None:

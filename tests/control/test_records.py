@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
+import pytest
+
 from hopx_async.control.records import Sandbox, Shelf, new_id
 from hopx_async.protocol.lifecycle import problem_with_id
 
@@ -41,6 +43,24 @@ def test_half_a_sandbox_is_none(tmp_path: Path) -> None:
 
     assert shelf.load() == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"id":1}', b"\xff", b'"\xff"'])
+def test_a_record_that_is_damaged_keeps_no_other_from_being_found(
+    data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named, and its files stay."""
+    shelf = Shelf(tmp_path)
+    whole, damaged = (
+        Sandbox(id=one, template="base", token_secret="00", created_at=1.5) for one in ("2x", "1x")
+    )
+    shelf.save(whole)
+    shelf.save(damaged)
+    (shelf.place("1x") / "sandbox.json").write_bytes(data)
+
+    assert shelf.load() == [whole]
+    assert f"{tmp_path / '1x'} is left out" in capsys.readouterr().err
+    assert (shelf.place("1x") / "sandbox.json").read_bytes() == data
 
 
 def test_a_deadline_counts_from_now() -> None:

@@ -52,16 +52,18 @@ def test_version_2_is_found_where_we_are(tmp_path: Path) -> None:
 
 
 def test_version_1_is_found_beside_it(tmp_path: Path) -> None:
-    """The hierarchy that counts processes is found by its controller, others are left alone."""
-    hierarchy(tmp_path / "pids/box")
-    hierarchy(tmp_path / "memory/box")
+    """The hierarchies that count are found by their controllers, others are left alone."""
+    for name in ("pids", "memory", "freezer"):
+        hierarchy(tmp_path / name / "box")
     mounts = [
+        mount(tmp_path / "freezer", "cgroup", "rw,freezer"),
         mount(tmp_path / "memory", "cgroup", "rw,memory"),
         mount(tmp_path / "pids", "cgroup", "rw,pids", root="/docker"),
     ]
-    own = "5:memory:/box\n4:pids:/docker/box\n"
+    own = "6:freezer:/box\n5:memory:/box\n4:pids:/docker/box\n"
     places = find_places(*told(tmp_path, own, mounts))
-    assert (places.unified, places.pids) == (None, f"{tmp_path}/pids/box")
+    assert places.all == [f"{tmp_path}/pids/box", f"{tmp_path}/memory/box"]
+    assert (places.pids, places.memory) == (*places.all,)
     assert places.counts
     assert not places.cheap
 
@@ -74,8 +76,9 @@ def test_what_is_not_there_or_not_ours_is_no_place(tmp_path: Path) -> None:
     assert find_places("/nowhere/a", "/nowhere/b").unified is None
 
 
-def test_a_group_tells_what_the_files_tell(tmp_path: Path) -> None:
-    """Members of all depths, and processes that ran out of memory."""
+@pytest.mark.parametrize("file", ["memory.events", "memory.oom_control"])
+def test_a_group_tells_what_the_files_tell(tmp_path: Path, file: str) -> None:
+    """Members of all depths, and processes that ran out of memory, in either version's words."""
     group = fake_places(tmp_path).make("base", "one")
     one = tmp_path / "base/one"
     (one / "cgroup.procs").write_text("12\n7\n")
@@ -84,7 +87,7 @@ def test_a_group_tells_what_the_files_tell(tmp_path: Path) -> None:
     assert group.members() == [7, 9, 12]
 
     assert group.oom_kills() == 0
-    (one / "memory.events").write_text("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\n")
+    (one / file).write_text("low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\n")
     assert group.oom_kills() == 2
 
 

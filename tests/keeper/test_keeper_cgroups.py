@@ -11,7 +11,7 @@ import pytest
 
 from hopx_async.keeper import proc
 from tests.keeper.harness import keeper_process, output
-from tests.support.cgroups import REAL, needs_cgroups, needs_pids
+from tests.support.cgroups import REAL, needs_cgroups, needs_memory, needs_pids
 
 _REPOSITORY = Path(__file__).parents[2]
 
@@ -54,8 +54,7 @@ def program(places: str) -> tuple[str, str]:
 
 def left_of_cgroups() -> list[Path]:
     """Return the cgroups of keepers that are there."""
-    places = [place for place in (REAL.unified, REAL.pids) if place is not None]
-    return [path for place in places for path in Path(place).glob("hopx-*")]
+    return [path for place in REAL.all for path in Path(place).glob("hopx-*")]
 
 
 @needs_cgroups
@@ -114,3 +113,35 @@ def test_a_kill_from_outside_is_not_for_lack_of_memory(tmp_path: Path) -> None:
         pid = keeper.start("shot", ["sleep", "300"])["ok"]["pid"]
         os.kill(pid, signal.SIGKILL)
         assert keeper.end_of("shot")["reason"] == "signaled"
+
+
+# A keeper that lives where memory is short.
+_SHORT = """
+import sys
+sys.path.insert(0, {repository!r})
+from hopx_async.keeper import keeper
+with open({procs!r}, "w") as procs:
+    procs.write("0")
+sys.exit(keeper.main(sys.argv[1:]))
+"""
+_HUNGRY = "held = []\nwhile True: held.append(bytearray(16 << 20))"
+
+
+@needs_memory
+def test_the_kernel_is_believed_where_memory_runs_out(tmp_path: Path) -> None:
+    """A command that takes all memory is ended by the kernel itself, and the end says so."""
+    short = Path(f"{REAL.memory}/hopx-short-{os.getpid()}")
+    short.mkdir()
+    try:
+        (short / "memory.limit_in_bytes").write_text(str(256 << 20))
+        runs = _SHORT.format(repository=str(_REPOSITORY), procs=str(short / "cgroup.procs"))
+        with keeper_process(tmp_path, ("-c", runs)) as keeper:
+            started = keeper.start(
+                "hungry", [sys.executable, "-c", _HUNGRY], limits={"processes": 50}
+            )
+            assert "ok" in started, started
+            end = keeper.end_of("hungry")
+            assert (end["reason"], end["signal"]) == ("oom_killed", "SIGKILL")
+            assert keeper.run("modest", ["true"])["exit_code"] == 0
+    finally:
+        short.rmdir()

@@ -115,3 +115,21 @@ def test_zombies_are_not_left(processes: _Processes) -> None:
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert _scan({"a": dict(NOBODY)})["a"] == set()
     child.wait()
+
+
+@pytest.mark.leaves_orphans
+def test_who_is_born_during_the_look_is_found(
+    processes: _Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that hands on to a child while others are looked at is not missed with it."""
+    scope = proc.scope_value("", "sbx", "a")
+    first = processes.start(mark=scope)
+    true_pids, late = proc.pids, {first, *proc.descendants(first)}
+    looks: list[int] = []
+
+    def pids() -> list[int]:
+        looks.append(1)
+        return [pid for pid in true_pids() if len(looks) > 1 or pid not in late]
+
+    monkeypatch.setattr(proc, "pids", pids)
+    assert _scan({"a": NOBODY})["a"] == late

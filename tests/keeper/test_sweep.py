@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from hopx_async.keeper import proc
+from hopx_async.keeper.sweep import strays
+
 _PROGRAM = """
 import os, subprocess
 from hopx_async.keeper.loop import Loop
@@ -80,3 +83,21 @@ def test_strangers_are_what_is_ours_and_not_below() -> None:
     """Strangers are found by mark or scope, never below the one that looks, and ended."""
     program = _PROGRAM + _STRANGERS + _SWEEP
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_strays_that_arrive_during_the_look_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who becomes a child of ours while the others are looked at is among them."""
+    with subprocess.Popen(["sleep", "60"]) as first, subprocess.Popen(["sleep", "60"]) as late:
+        true_children = proc.children
+        looks: list[int] = []
+
+        def children(pid: int) -> list[int]:
+            looks.append(pid)
+            found = true_children(pid)
+            return [child for child in found if child != late.pid] if len(looks) == 1 else found
+
+        monkeypatch.setattr(proc, "children", children)
+        found = {pid for pid, _, _ in strays(())}
+        first.kill()
+        late.kill()
+    assert {first.pid, late.pid} <= found

@@ -197,3 +197,27 @@ def test_a_poll_asks_for_less_where_answers_are_cut() -> None:
     assert sizes[-1] == 4096
     assert watched[0] == MAX_WATCHED
     assert watched == [MAX_WATCHED >> number for number in range(len(watched))]
+
+
+@pytest.mark.parametrize("bound", ["MAX_ENDED", "MAX_ENDED_BYTES"])
+def test_what_has_ended_is_forgotten_in_its_order(
+    bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so much is remembered; what runs, and what somebody reads, is."""
+    monkeypatch.setattr(marker_logs, bound, {"MAX_ENDED": 3, "MAX_ENDED_BYTES": 6600}[bound])
+    logs = MarkerLogs()
+    logs.take([report("runs", 10)])
+    for number in range(3):
+        logs.take([report(f"c{number}", 20, over_at=10, record=b"r" * 500)] * 2)
+    assert not logs.crowded
+    for number in range(3, 6):
+        logs.take([report(f"c{number}", 20, over_at=10, record=b"r" * 500)])
+    assert logs.crowded
+    logs.forget({"c0", "unknown"})
+
+    assert not logs.crowded
+    left = [name for name in ("runs", *(f"c{number}" for number in range(6))) if logs.report(name)]
+    assert left == ["runs", "c0", "c4", "c5"]
+    for name in left:
+        logs.take([answers.Unknown(name)])
+    assert (len(logs), logs._ended_bytes) == (0, 0)

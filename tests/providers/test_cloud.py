@@ -128,6 +128,9 @@ async def test_templates() -> None:
         assert [one.name for one in await client.list_templates()] == ["base"]
         assert await client.list_templates(language="python") == []
         assert [one.name for one in await client.list_templates(language="bash")] == ["base"]
+        for odd in (5, "\ud800", object()):
+            with pytest.raises(hopx.InvalidArgument, match="category="):
+                await client.list_templates(category=odd)  # type: ignore[arg-type]
         assert (await client.get_template("1")).name == "base"
         with pytest.raises(TemplateNotFound):
             await client.get_template("bse")

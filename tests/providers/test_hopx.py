@@ -211,7 +211,7 @@ async def test_what_only_a_service_can_is_unsupported_elsewhere() -> None:
     {"template_id": True}, {"template_id": 1.5}, {"region": "a b"}, {"timeout_seconds": 0},
     {"timeout_seconds": 1.5}, {"internet_access": 1}, {"env_vars": {"A": 1}}, {"env_vars": ["A"]},
     {"env_vars": {"A=B": ""}}, {"env_vars": {"A": None}}, {"env_vars": {"HOPX_CREATE_ID": "x"}},
-    {"give_up_after": 0}, {"client": "x"}, {"base_url": "x"},
+    {"give_up_after": 0}, {"client": "x"}, {"base_url": "x"}, {"detached": "no"}, {"detached": 1},
 ])  # fmt: skip
 async def test_bad_arguments_are_refused_at_the_call(options: dict[str, Any]) -> None:
     """Nothing is sent, and no value of a variable is shown."""

@@ -128,6 +128,12 @@ async def test_a_state_directory_that_others_may_write_is_refused(tmp_path: Path
     assert list(state.iterdir()) == []
 
 
+async def test_detached_is_true_or_false(tmp_path: Path) -> None:
+    """ "no" is not taken for yes."""
+    with pytest.raises(InvalidArgument, match="detached='no'"):
+        hopx.local(state_dir=tmp_path / "state", detached="no")  # type: ignore[arg-type]
+
+
 async def test_a_state_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     """A state directory that is none is refused by name."""
     (tmp_path / "file").touch()

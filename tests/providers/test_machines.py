@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,19 @@ async def test_a_detached_agent_is_found_again(tmp_path: Path) -> None:
     again = await first.start(known, tmp_path)
     await again.stop(0.5)
     assert again.url == known.url
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"url":"x","pid":"y"}', None])
+async def test_a_note_that_cannot_be_used_is_none(note: str | None, tmp_path: Path) -> None:
+    """Somebody holds the place, and nobody knows who: that is no agent that was found."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "token").write_text("t")
+    if note is not None:
+        (state / "agent.json").write_text(note)
+    with (state / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert await AgentMachines().find(sandbox(), tmp_path) is None
 
 
 async def test_a_place_that_cannot_be_used(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from hopx_async.errors import AgentFault, InvalidArgument
+from hopx_async.providers import root_process
 from hopx_async.providers.root_process import RootProcess, stop_by_pid
 
 
@@ -50,6 +52,23 @@ async def test_stop_by_pid_ends_it(tmp_path: Path) -> None:
     await stop_by_pid(said["pid"], grace=0.0)
     await root.stop(0.0)
     await stop_by_pid(said["pid"], grace=0.0)
+
+
+async def test_who_does_not_hear_sigterm_has_ended_when_stop_by_pid_returns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is killed, and not only told so."""
+    monkeypatch.setattr(root_process, "_STOP_SECONDS", 0.05)
+    deaf = "trap '' TERM; echo ready; while :; do read -r line; done"
+    with subprocess.Popen(  # noqa: ASYNC220  # only its pid is used
+        ["bash", "-c", deaf], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        await stop_by_pid(process.pid, grace=0.0)
+        # What a process is that has ended, and that its parent has not asked for.
+        ended = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        assert ended == "Z"
 
 
 @pytest.mark.leaves_orphans

@@ -8,7 +8,7 @@ import pytest
 
 from hopx_async.keeper.cgroup import Group, Places, find_places
 
-__all__ = ["REAL", "fake_places", "needs_cgroups", "needs_pids"]
+__all__ = ["REAL", "fake_places", "needs_cgroups", "needs_memory", "needs_pids"]
 
 #: What this machine has.
 REAL = find_places()
@@ -17,6 +17,10 @@ REAL = find_places()
 needs_cgroups = pytest.mark.skipif(REAL.unified is None, reason="no cgroup v2 is writable here")
 #: The same where processes cannot be counted.
 needs_pids = pytest.mark.skipif(not REAL.counts, reason="no cgroup here counts processes")
+#: The same where no memory of version 1 can be limited.
+needs_memory = pytest.mark.skipif(
+    REAL.memory is None or REAL.pids is None, reason="no cgroup v1 limits memory here"
+)
 
 
 def fake_places(place: Path, *, cheap: bool = False) -> Places:

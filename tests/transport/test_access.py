@@ -8,9 +8,9 @@ import aiohttp
 import anyio
 import pytest
 
-from hopx_async.errors import ConnectionLost, RequestTimeout
+from hopx_async.errors import ConnectError, ConnectionLost, InvalidArgument, RequestTimeout
 from hopx_async.protocol.rate import RateBudget
-from hopx_async.transport.access import Access, translated
+from hopx_async.transport.access import Access, check_url, translated
 
 
 class Bare(Access):
@@ -59,3 +59,34 @@ async def test_everybody_who_sends_keeps_to_one_budget() -> None:
     with anyio.move_on_after(0.05) as scope:
         await way.admit()
     assert scope.cancelled_caught
+
+
+async def test_who_makes_no_connection_in_time_has_sent_nothing() -> None:
+    """That is known, and no answer that may have been lost."""
+    with pytest.raises(ConnectError, match="cannot reach there"), translated("there", "it", 60.0):
+        raise aiohttp.ConnectionTimeoutError("connect timed out")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:sesame@host", "http://:sesame@host", "http://user:sesame@host:port",
+        "http://:sesame@host:port", "http://sesame@", "http://host?token=sesame",
+        "http://host#sesame", "http://host:port?sesame", "http://[sesame@host",
+    ],
+)  # fmt: skip
+def test_a_url_with_a_secret_is_refused_and_not_shown(url: str) -> None:
+    """A user, a query and a fragment may be secrets, whatever else is wrong with it."""
+    with pytest.raises(InvalidArgument) as caught:
+        check_url(url)
+    assert "sesame" not in str(caught.value)
+    assert "not shown" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://ho st", "http://ho\nst", "http://host\0", "ftp://h", "h", 7]
+)
+def test_what_is_no_url_is_refused(url: str) -> None:
+    """It is not cleaned up silently."""
+    with pytest.raises(InvalidArgument, match="http://HOST:PORT"):
+        check_url(url)

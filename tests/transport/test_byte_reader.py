@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from collections.abc import Generator
 from random import Random
+from typing import Any
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.client import ClientProtocol
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, Protocol
+from websockets.streams import StreamReader
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
-from hopx_async.transport.byte_reader import ByteReader, use_byte_reader
+from hopx_async.transport import byte_reader
+from hopx_async.transport.byte_reader import ByteReader, fits, use_byte_reader
+from hopx_async.transport.websocket import open_channel
 
 MAX_SIZE = 300_000
 
@@ -153,3 +161,99 @@ def test_nothing_is_fed_after_the_end() -> None:
 
     with pytest.raises(EOFError):
         reader.feed_data(b"y")
+
+
+class OtherReader(StreamReader):
+    """The reader of a library to come: it has more, and is fed by another name."""
+
+    def feed(self, data: bytes) -> None:
+        super().feed_data(data)
+
+    def read_frame(self) -> None:
+        return
+
+
+def _has_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = ClientProtocol.parse
+
+    def parse_anew(protocol: ClientProtocol) -> Generator[None]:
+        protocol.reader.read_frame()  # type: ignore[attr-defined]
+        yield from parse(protocol)
+
+    monkeypatch.setattr(ClientProtocol, "parse", parse_anew)
+
+
+def _fed_by_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def receive_data(protocol: Any, data: bytes) -> None:
+        protocol.reader.feed(data)
+        next(protocol.parser)
+
+    monkeypatch.setattr(Protocol, "receive_data", receive_data)
+
+
+def _gives_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = ByteReader._take
+    monkeypatch.setattr(ByteReader, "_take", lambda reader, n: take(reader, n)[::-1])
+
+
+def _is_not_replaceable(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = property(lambda protocol: protocol.__dict__["reader"])
+    init = Protocol.__init__
+
+    def init_anew(protocol: Any, *args: Any, **more: Any) -> None:
+        protocol.__dict__["reader"] = OtherReader()
+        monkeypatch.setattr(Protocol, "reader", property(kept.fget, lambda _, __: None), False)
+        init(protocol, *args, **more)
+        monkeypatch.setattr(Protocol, "reader", kept, False)
+
+    monkeypatch.setattr(Protocol, "__init__", init_anew)
+
+
+@pytest.mark.parametrize(
+    "other", [_has_more, _fed_by_another_name, _gives_something_else, _is_not_replaceable]
+)
+async def test_a_library_that_reads_in_another_way_keeps_its_reader(
+    other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link works all the same, with the library's own reader."""
+
+    async def echo(connection: ServerConnection) -> None:
+        async for frame in connection:
+            await connection.send(frame)
+
+    monkeypatch.setattr("websockets.protocol.StreamReader", OtherReader)
+    other(monkeypatch)
+    fits.cache_clear()
+    try:
+        async with serve(echo, "127.0.0.1", 0, compression=None) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            channel = await open_channel(f"ws://127.0.0.1:{port}/", {}, name="there")
+            for size in (1, 200, 200_000):
+                await channel.send("x" * size)
+                assert await channel.receive() == "x" * size
+            assert type(channel._connection.protocol.reader) is OtherReader
+            await channel.aclose()
+        assert not fits()
+    finally:
+        fits.cache_clear()
+
+
+def test_the_library_that_is_installed_reads_from_ours() -> None:
+    """Here nothing is slower."""
+    assert fits()
+
+
+def test_a_library_without_such_a_reader_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is imported need not be there."""
+    path = byte_reader.__file__
+    monkeypatch.setitem(sys.modules, "websockets.streams", None)
+    spec = importlib.util.spec_from_file_location("byte_reader_anew", path)
+    assert spec is not None
+    assert spec.loader is not None
+    anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    protocol = ClientProtocol(parse_uri("ws://h/"))
+    anew.use_byte_reader(protocol)
+
+    assert not anew.fits()
+    assert type(protocol.reader) is StreamReader

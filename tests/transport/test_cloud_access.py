@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -21,6 +22,7 @@ from hopx_async.errors import (
     SandboxNotFound,
 )
 from hopx_async.protocol.rate import RateBudget
+from hopx_async.testing.virtual_time import run
 from hopx_async.transport import cloud_access
 from hopx_async.transport.cloud_access import CloudAccess, TokenBox, Tokens, ask_agent
 from hopx_async.transport.control_plane import ControlPlane
@@ -265,6 +267,33 @@ async def test_a_resume_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
         await asyncio.gather(*tasks)
 
 
+def test_many_who_wait_cost_one_look_at_a_time() -> None:
+    """Whenever each of them began to wait: the control plane takes few requests."""
+
+    async def main() -> None:
+        looks: list[float] = []
+
+        async def look() -> bool:
+            looks.append(anyio.current_time())
+            return False
+
+        plane = ControlPlane("http://127.0.0.1:1", KEY)
+        access = CloudAccess(plane, TokenBox(plane, "a"), "http://127.0.0.1:1", look)
+        access.hold()
+        tasks = []
+        for _ in range(14):
+            tasks.append(asyncio.create_task(access.admit()))
+            await anyio.sleep(1.0)
+        await anyio.sleep(cloud_access.LOOK_SECONDS * 4)
+        access.go_on()
+        await asyncio.gather(*tasks)
+        assert 3 <= len(looks) <= 5
+        gaps = [later - sooner for sooner, later in itertools.pairwise(looks)]
+        assert all(cloud_access.LOOK_SECONDS <= gap <= 30.0 for gap in gaps)
+
+    run(main())
+
+
 async def test_an_end_elsewhere_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A paused sandbox that is deleted fails who waits for it."""
     monkeypatch.setattr(cloud_access, "LOOK_SECONDS", 0.02)
@@ -287,8 +316,9 @@ async def test_an_address_that_is_none_is_told(host: str) -> None:
     """The service said where the agent is, so it is the service's fault; no secret is shown."""
     async with served() as service:
         plane = ControlPlane(service.url, KEY)
-        with pytest.raises(RemoteProtocolError, match="no address"):
+        with pytest.raises(RemoteProtocolError, match="no address of an agent") as caught:
             CloudAccess(plane, TokenBox(plane, "a"), host, lambda: asyncio.sleep(0, True))
+        assert "secret" not in str(caught.value)
         await plane.aclose()
 
 

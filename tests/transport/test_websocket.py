@@ -161,18 +161,20 @@ async def test_connecting_can_be_cancelled() -> None:
             group.cancel_scope.cancel()
 
 
-async def test_a_log_of_everything_shows_no_token(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever logs all that the library says of a handshake sees that there is a token, not it."""
-
-    async def nothing(_: ServerConnection) -> None:
-        return
-
-    async with served(nothing) as url:
+async def test_a_log_of_everything_shows_neither_token_nor_content(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever logs all that the library says sees that there is a token; of frames, their size."""
+    async with served(echo) as url:
         with caplog.at_level(logging.DEBUG):
             channel = await opened(url)
+            await channel.send('{"env":{"A":"sesame"}}')
+            await channel.receive()
             await channel.aclose()
 
     assert "Authorization: (not shown)" in caplog.text
     # The server of this test logs what it hears, too.
     ours = [record.getMessage() for record in caplog.records if "server" not in record.name]
-    assert not [line for line in ours if "Bearer" in line]
+    assert not [line for line in ours if "Bearer" in line or "sesame" in line]
+    assert "> TEXT [22 bytes]" in ours
+    assert "< TEXT [22 bytes]" in ours
