@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import anyio
 import anyio.abc
 
-from hopx_async.cli.interrupt import Interruption
+from hopx_async.cli.interrupt import PATIENCE, Interruption
 from hopx_async.cli.job import Command, Job, labels, shortened
 from hopx_async.cli.output import Printer, complain, forget_output, visible
 from hopx_async.cli.place import Place
@@ -74,12 +74,18 @@ async def run_all(
         with interruption.scope:
             await run.execute(place or Place())
     if interruption.number is not None:
-        return _interrupted(interruption.number)
+        return _interrupted(interruption.number, sure=run.ended)
     run.summarize()
     return next((status for job in jobs if (status := exit_status(job.fate)) != 0), 0)
 
 
 class _Run:
+    """One run.
+
+    Attributes:
+        ended: Whether it left nothing that runs, as far as it knows.
+    """
+
     def __init__(
         self,
         jobs: list[Job],
@@ -97,6 +103,7 @@ class _Run:
         self._style = style
         self._interruption = interruption
         self._labels = labels(jobs)
+        self.ended = True
         self._group: anyio.abc.TaskGroup | None = None
 
     async def execute(self, place: Place) -> None:
@@ -202,6 +209,7 @@ class _Run:
         try:
             await handle.kill(grace)
         except HopxError as error:
+            self.ended = False
             complain(error)
 
     async def _close(self, sandbox: Sandbox, *, owned: bool) -> None:
@@ -223,10 +231,13 @@ class _Run:
         """End what still runs on an agent that stays: a run owns its commands."""
         left = [job.handle for job in self._jobs if job.handle is not None and job.fate is None]
         grace = lifecycle.GRACE if self._interruption.count < 2 else 0.0
-        with anyio.move_on_after(grace + 10, shield=True):
+        seconds = grace + 10 if self._interruption.count <= PATIENCE else 1
+        with anyio.move_on_after(seconds, shield=True) as scope:
             async with anyio.create_task_group() as group:
                 for handle in left:
                     group.start_soon(self._kill, handle, grace)
+        if scope.cancelled_caught:
+            self.ended = False
 
 
 def _bare(error: BaseException) -> HopxError:
@@ -237,9 +248,10 @@ def _bare(error: BaseException) -> HopxError:
     return error
 
 
-def _interrupted(number: signal.Signals) -> int:
+def _interrupted(number: signal.Signals, *, sure: bool) -> int:
     if number is signal.SIGPIPE:
         forget_output()
     else:
-        print("interrupted: all commands are ended", file=sys.stderr)
+        fate = "all commands are ended" if sure else "commands may still run there"
+        print(f"interrupted: {fate}", file=sys.stderr)
     return SIGNALED + number

@@ -14,6 +14,7 @@ from types import ModuleType
 import anyio
 import anyio.to_thread
 
+from hopx_async.cli.interrupt import PATIENCE
 from hopx_async.errors import InvalidArgument, StdinClosed, Unsupported
 from hopx_async.handle import CommandHandle
 from hopx_async.spec import TERMINAL_SIZE
@@ -22,6 +23,11 @@ __all__ = ["Terminal"]
 
 # Most keys that are read at a time; a paste is more than one turn.
 _KEYS = 4096
+# Most keys that are kept while nothing gets there; the terminal holds what comes after them.
+_KEPT_BYTES = 64 * 1024
+# Seconds after which keys that have not got there are taken to hang.
+_HANGING_SECONDS = 1.0
+_DESPAIR = b"\x03" * 3
 
 
 class Terminal:
@@ -36,6 +42,7 @@ class Terminal:
         self._modes = _modules()
         self._keys = _descriptor()
         self._kept = self._modes[0].tcgetattr(self._keys)
+        self._typed = b""
 
     def size(self) -> tuple[int, int]:
         """Return its rows and columns; the usual ones where it does not tell."""
@@ -46,8 +53,8 @@ class Terminal:
         """Send each key and each new size to a command, until cancelled.
 
         Meanwhile the terminal is raw: Ctrl-C and its like are bytes for the command. It is as
-        it was when this ends, however that is. Cancelling it is safe: a key that was read and
-        not sent is lost.
+        it was when this ends, however that is. While keys do not get there, three times Ctrl-C
+        in a row ends this program. Cancelling it is safe: a key that was read and not sent is lost.
 
         Raises:
             BrokenPipeError: If the terminal has gone.
@@ -104,9 +111,23 @@ class Terminal:
     async def _pass_keys(self, handle: CommandHandle) -> None:
         try:
             while True:
-                await handle.send_stdin(await self._read())
-        except StdinClosed:
-            await anyio.sleep_forever()  # it is ending: what it says last is still shown
+                keys, self._typed = self._typed or await self._read(), b""
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._listen_to_despair)
+                    await handle.send_stdin(keys)
+                    group.cancel_scope.cancel()
+        except* StdinClosed:
+            pass
+        await anyio.sleep_forever()  # it is ending: what it says last is still shown
+
+    async def _listen_to_despair(self) -> None:
+        await anyio.sleep(_HANGING_SECONDS)
+        while len(self._typed) < _KEPT_BYTES:
+            self._typed += await self._read()
+            if self._typed.endswith(_DESPAIR):
+                for _ in range(PATIENCE + 1):  # as if it were typed without --pty
+                    os.kill(os.getpid(), signal.SIGINT)
+                return
 
     async def _read(self) -> bytes:
         loop = asyncio.get_running_loop()

@@ -321,9 +321,8 @@ class MemoryCommands:
         fate = command.exit
         if fate is not None and fate["reason"] == "spawn_failed":
             name = fate["filename"]
-            raise SpawnError(
-                f"{name}: No such file or directory", errno=fate["errno"], filename=name
-            )
+            message = f"{name!r} could not be started: there is no script for it"
+            raise SpawnError(message, errno=fate["errno"], filename=name)
 
     def _list(self, params: dict[str, Any]) -> dict[str, Any]:
         infos = []

@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ __all__ = ["Background", "Programs", "StockRefusal"]
 
 _WORKSPACE = "/workspace"
 _RUN_SECONDS, _BACKGROUND_SECONDS = 30.0, 300.0
+# Seconds between two looks whether a program that was killed has ended.
+_LOOK_SECONDS = 0.01
 
 
 class StockRefusal(ApiError, code="stock_refusal"):
@@ -177,9 +180,14 @@ async def _watch(process: asyncio.subprocess.Process, known: Background, seconds
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    # Neither `kill` nor `close` of a process that ends just then: both look whether it has, and
+    # so take its status away from asyncio, which makes up 255. Nor `wait` alone: whoever has
+    # inherited a pipe of it would be waited for as well.
     with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    # Not `wait`: whoever has inherited a pipe of it would be waited for as well.
+        if process.returncode is None:
+            os.kill(process.pid, signal.SIGKILL)
+    while process.returncode is None:  # noqa: ASYNC110  # asyncio has no event for it
+        await asyncio.sleep(_LOOK_SECONDS)
     transport: Any = process._transport  # type: ignore[attr-defined]  # noqa: SLF001
     transport.close()
     await process.wait()

@@ -54,6 +54,10 @@ def facts() -> dict[str, Any]:
     }
 
 
+#: Call -> what its user has written, where that is another word.
+_WORDS = {f"env_{word}": "sandbox.env" for word in ("get", "set", "update", "delete")}
+
+
 class MarkerCalls:
     """The calls of one sandbox.
 
@@ -112,7 +116,8 @@ class MarkerCalls:
         """
         known = self._methods.get(method)
         if known is None:
-            raise Unsupported(f"{method}: this sandbox runs HopX's own agent, which cannot do it")
+            word = _WORDS.get(method, method)
+            raise Unsupported(f"{word}: this sandbox runs HopX's own agent, which cannot do it")
         if "process_id" in params:
             refuse(lifecycle.problem_with_id(params["process_id"]))
             if method != "start":

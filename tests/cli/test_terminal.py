@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_a_shell_is_as_if_it_were_here(agent: Agent) -> None:
     with agent.exec(*SHELL) as screen:
         screen.until("ready> ")
         screen.type("tty | grep -c pts; echo $TERM $((6 * 7))\r")
-        screen.until(r"\r\n1\r\nxterm 42\r\n")
+        screen.until(r"\r\n1\r\nxterm 42\r\nready> ")
         screen.type("echo on; sleep 300\r")
         screen.until(r"\r\non\r\n")
         screen.type(CTRL_C)
@@ -152,6 +153,20 @@ def test_a_lost_connection_is_survived(agent: Agent) -> None:
         screen.type("exit 3\r")
         screen.until("left 3")
     assert screen.seen.count(b"still 42\r\n") == 1
+
+
+def test_a_connection_that_stays_lost_can_be_left(agent: Agent) -> None:
+    """While keys do not get there, Ctrl-C thrice ends it; it claims nothing that it cannot know."""
+    with agent.exec(*SHELL) as screen:
+        screen.until("ready> ")
+        os.kill(child(agent.root, "hopx_async.agent"), signal.SIGSTOP)
+        screen.type("echo lost\r")
+        while screen.unread():
+            time.sleep(0.01)  # nothing tells that it has read
+        screen.type(CTRL_C * 3)
+        screen.until("interrupted: commands may still run there")
+        screen.until("left 130")
+        os.kill(child(agent.root, "hopx_async.agent"), signal.SIGCONT)
 
 
 def test_a_stopped_session_goes_on(agent: Agent) -> None:

@@ -21,8 +21,9 @@ COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 class Screen:
     """A terminal with a program on it, read as far as a test needs."""
 
-    def __init__(self, fd: int, program: subprocess.Popen[bytes]) -> None:
+    def __init__(self, fd: int, name: str, program: subprocess.Popen[bytes]) -> None:
         self.fd = fd
+        self.name = name
         self.program = program
         self.seen = b""
 
@@ -44,6 +45,14 @@ class Screen:
     def type(self, keys: str | bytes) -> None:
         """Press keys."""
         os.write(self.fd, keys.encode() if isinstance(keys, str) else keys)
+
+    def unread(self) -> int:
+        """Return how many keys the program has not read yet; only while it is raw."""
+        other = os.open(self.name, os.O_RDWR | os.O_NOCTTY)
+        try:
+            return int(struct.unpack("i", fcntl.ioctl(other, termios.FIONREAD, b"\0" * 4))[0])
+        finally:
+            os.close(other)
 
     def resize(self, rows: int, columns: int) -> None:
         """Give it another size; the program hears of it by SIGWINCH."""
@@ -80,6 +89,7 @@ def terminal(
     """Run a program on a terminal of its own."""
     ours, theirs = pty.openpty()
     _resize(theirs, 24, columns)
+    name = os.ttyname(theirs)
 
     def control() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -96,7 +106,7 @@ def terminal(
     ) as program:
         os.close(theirs)
         try:
-            yield Screen(ours, program)
+            yield Screen(ours, name, program)
         finally:
             program.kill()
             os.close(ours)

@@ -88,3 +88,10 @@ async def test_the_sandbox_ends_its_commands() -> None:
     ended = agent.commands[handle.process_id].exit
     assert ended is not None
     assert ended["reason"] == "sandbox_stopped"
+
+
+async def test_a_command_without_a_script_says_so() -> None:
+    """It fails to start as a missing program does, and the message tells what is missing."""
+    async with memory({}) as sandbox:
+        with pytest.raises(hopx.SpawnError, match=r"'mkae' could not be started: .* no script for"):
+            await sandbox.commands.run("mkae")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
+from hopx_async.testing import stock_commands
 from hopx_async.testing.stock_commands import Programs, StockRefusal
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the emulation needs Linux")
@@ -118,6 +120,15 @@ async def test_a_program_in_the_background_leaves_no_output(tmp_path: Path) -> N
         while late.status == "running":
             await asyncio.sleep(0.01)
         assert late.exit_code == -signal.SIGKILL
+
+
+async def test_the_signal_that_ends_a_program_is_told(tmp_path: Path) -> None:
+    """However quickly a program dies of its time limit, its end is the signal, not 255."""
+    async with programs(tmp_path) as run:
+        for _ in range(30):
+            process = await run._spawn({"command": "sleep", "args": ["4013"]}, subprocess.DEVNULL)
+            await stock_commands._end(process)
+            assert process.returncode == -signal.SIGKILL
 
 
 async def test_waiting_can_be_cancelled(tmp_path: Path) -> None:
