@@ -39,6 +39,19 @@ def _ends(state: Path, process_id: str) -> list[dict[str, Any]]:
     return [dict(one.json()) for one in found if one.kind in records.TERMINAL_KINDS]
 
 
+@pytest.mark.parametrize(("keep", "keepers"), [("2000", {1, 2}), ("1999", {1})])
+def test_help_leaves_each_keeper_enough_to_keep(
+    tmp_path: Path, keep: str, keepers: set[int]
+) -> None:
+    """A keeper that is only to make it faster is not started where little is kept."""
+    with root_process("--state-dir", str(tmp_path / "state"), "--keep-commands", keep) as root:
+        assert root.ask({"op": "more", "busy": True}) == {}
+        if 2 in keepers:
+            eventually(lambda: 2 in root.keepers())
+
+        assert root.keepers().keys() == keepers
+
+
 @pytest.mark.leaves_orphans
 def test_death_of_a_keeper_is_the_end_of_its_commands_alone(tmp_path: Path) -> None:
     """A killed keeper's commands are ended, hidden ones too, and called lost; others go on."""
