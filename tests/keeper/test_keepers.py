@@ -137,8 +137,11 @@ def test_new_root_ends_what_all_keepers_of_the_old_one_left(tmp_path: Path) -> N
     with root_process("--state-dir", str(state)) as root:
         _another(root)
         left = [root.start("a", HIDDEN), root.start("b", HIDDEN, to=2)]
-        for pid in [root.process.pid, *(one["pid"] for one in root.keepers().values())]:
-            os.kill(pid, signal.SIGKILL)
+        pids = [root.process.pid, *(one["pid"] for one in root.keepers().values())]
+        # Stopped first: a keeper that sees its root die writes last words.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                os.kill(pid, number)
         root.wait()
         with root_process("--state-dir", str(state)):
             assert [_ends(state, name)[0]["reason"] for name in "ab"] == ["lost", "lost"]
