@@ -9,10 +9,11 @@ from typing import Any
 import anyio
 
 from hopx_async.client import AgentClient
-from hopx_async.errors import AgentFault, HopxError, TransportError
+from hopx_async.errors import HopxError
 from hopx_async.handle import CommandHandle
 from hopx_async.model import CommandInfo, CommandSpec
 from hopx_async.transport.open_calls import Sent
+from hopx_async.transport.patience import passes
 
 __all__ = ["UNDO_SECONDS", "started"]
 
@@ -31,16 +32,16 @@ async def started(client: AgentClient, spec: CommandSpec, *, owned: bool) -> Com
     Raises:
         HopxError: As for `Commands.start`.
     """
-    # A task of its own: if this await is cancelled, whether it started is still learned.
     params = spec.to_dict()
-    # Where the socket is up and has room, that is what it sends, and no task is needed for it.
+    # Shielded: if this await is cancelled, whether it started is still learned. Where the socket
+    # is up and has room that takes no task.
     sent = client.send("start", params)
     call = _asked(client, params) if sent is None else sent.answer
     try:
         try:
             answer = await asyncio.shield(call)
-        except (TransportError, AgentFault):
-            if sent is None:
+        except HopxError as error:
+            if sent is None or not passes(error):
                 raise
             # From here on it is asked for as often as need be: one id starts once.
             sent, call = None, _asked(client, params)
@@ -66,8 +67,10 @@ async def _learn(client: AgentClient, sent: Sent, params: dict[str, Any]) -> Any
     """Return the answer to what was sent, or ask again if it was lost."""
     try:
         return await sent.answer
-    except (TransportError, AgentFault):
-        return await client.call("start", **params)
+    except HopxError as error:
+        if not passes(error):
+            raise
+    return await client.call("start", **params)
 
 
 async def _undo(
