@@ -16,6 +16,7 @@ from hopx_async.protocol.events import Event
 from hopx_async.protocol.subscription import LAST_WINDOW, Subscription
 from hopx_async.transport.base import Transport
 from hopx_async.transport.files import FileStore
+from hopx_async.transport.open_calls import Sent
 from hopx_async.transport.pump import Pump
 
 __all__ = ["AgentClient", "Way"]
@@ -154,6 +155,19 @@ class AgentClient:
         """Carry out a call that may be repeated; see `Pump.call`."""
         self.check()
         return await self._pump.call(method, params)
+
+    def send(self, method: str, params: dict[str, Any]) -> Sent | None:
+        """Send a call once, at once; see `Pump.send`.
+
+        Raises:
+            ClosedError: If the sandbox is closed.
+        """
+        self.check_open()
+        return self._pump.send(method, params)
+
+    def forget(self, sent: Sent) -> None:
+        """Wait for a call no more; see `Pump.forget`."""
+        self._pump.forget(sent)
 
     def files(self) -> FileStore:
         """Return the sandbox's files.

@@ -12,6 +12,8 @@ from hopx_async.client import AgentClient
 from hopx_async.errors import HopxError
 from hopx_async.handle import CommandHandle
 from hopx_async.model import CommandInfo, CommandSpec
+from hopx_async.transport.open_calls import Sent
+from hopx_async.transport.patience import passes
 
 __all__ = ["UNDO_SECONDS", "started"]
 
@@ -30,15 +32,45 @@ async def started(client: AgentClient, spec: CommandSpec, *, owned: bool) -> Com
     Raises:
         HopxError: As for `Commands.start`.
     """
-    # A task of its own: if this await is cancelled, whether it started is still learned.
-    call = asyncio.ensure_future(client.call("start", **spec.to_dict()))
+    params = spec.to_dict()
+    # Shielded: if this await is cancelled, whether it started is still learned. Where the socket
+    # is up and has room that takes no task.
+    sent = client.send("start", params)
+    call = _asked(client, params) if sent is None else sent.answer
     try:
-        answer = await asyncio.shield(call)
+        try:
+            answer = await asyncio.shield(call)
+        except HopxError as error:
+            if sent is None or not passes(error):
+                raise
+            # From here on it is asked for as often as need be: one id starts once.
+            sent, call = None, _asked(client, params)
+            answer = await asyncio.shield(call)
     except asyncio.CancelledError:
-        await _undo(client, call, spec.process_id, owned=owned)
+        if sent is not None:
+            call = asyncio.ensure_future(_learn(client, sent, params))
+        try:
+            await _undo(client, call, spec.process_id, owned=owned)
+        finally:
+            if sent is not None:
+                client.forget(sent)
         raise
     info = CommandInfo.from_dict(answer["info"])
     return CommandHandle(client, info, fresh=bool(answer.get("created")))
+
+
+def _asked(client: AgentClient, params: dict[str, Any]) -> asyncio.Future[Any]:
+    return asyncio.ensure_future(client.call("start", **params))
+
+
+async def _learn(client: AgentClient, sent: Sent, params: dict[str, Any]) -> Any:
+    """Return the answer to what was sent, or ask again if it was lost."""
+    try:
+        return await sent.answer
+    except HopxError as error:
+        if not passes(error):
+            raise
+    return await client.call("start", **params)
 
 
 async def _undo(

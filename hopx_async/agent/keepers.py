@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections import Counter
@@ -18,10 +19,14 @@ from hopx_async.agent.board import Board, Command
 from hopx_async.agent.keeper_link import Answer, KeeperGone, KeeperLink, Snapshot
 from hopx_async.agent.loading import load, read_logs
 
-__all__ = ["MAX_LIVE", "KeeperFacts", "Keepers"]
+__all__ = ["AT_ONCE", "BUSY", "MAX_LIVE", "KeeperFacts", "Keepers"]
 
 #: Commands that may run at a time.
 MAX_LIVE = 12_000
+#: Starts under way at each keeper from which on another is asked for.
+BUSY = 16
+#: Keepers that are there only to spawn at the same time: one for each processor, four at most.
+AT_ONCE = min(4, len(os.sched_getaffinity(0)))
 
 
 class KeeperFacts(msgspec.Struct, gc=False, frozen=True):
@@ -68,6 +73,9 @@ class Keepers:
         self._snapshots: dict[int, Snapshot] = {}
         self._up: set[int] = set()
         self._starting: Counter[int] = Counter()
+        self._given: Counter[int] = Counter()
+        # How many there were when help was asked for: the root may have none.
+        self._helped_by = 0
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading = False
@@ -135,7 +143,9 @@ class Keepers:
         link = self._emptiest()
         if link is not None:
             self._starting[link.number] += 1
+            self._given[link.number] += 1
             self._want_more()
+            self._want_help()
         return link
 
     def give_back(self, link: KeeperLink) -> None:
@@ -179,11 +189,14 @@ class Keepers:
         return self._board.live_on[number] + self._starting[number]
 
     def _emptiest(self) -> KeeperLink | None:
-        healthy = [number for number in self._up if not self._is_stalled(number)]
-        number = min(healthy, key=self._load, default=None)
-        if number is None or self._load(number) >= self._keeper_commands:
-            return None
-        return self._links[number]
+        # A keeper stands still while a command is being spawned: first who is least busy.
+        # What has ended counts as well where all else is equal, or one would keep it all.
+        places = [
+            (self._starting[number], self._load(number), self._given[number], number)
+            for number in self._up
+            if not self._is_stalled(number) and self._load(number) < self._keeper_commands
+        ]
+        return self._links[min(places)[-1]] if places else None
 
     def _want_more(self) -> None:
         """Ask for another keeper before the last place is taken."""
@@ -195,6 +208,15 @@ class Keepers:
         if not enough and 5 * least >= 4 * self._keeper_commands:
             self._asked = True
             self._tell_root({"op": "more"})
+
+    def _want_help(self) -> None:
+        """Ask for another keeper, once, if all are busy with starts and a processor may be free."""
+        keepers = len(self._facts)
+        if keepers == self._helped_by or keepers >= AT_ONCE:
+            return
+        if min(self._starting[number] for number in self._up) >= BUSY:
+            self._helped_by = keepers
+            self._tell_root({"op": "more", "busy": True})
 
     # Waiting.
 

@@ -47,6 +47,8 @@ LONG_PAUSE = 30.0
 
 # Whoever asks for more has lost count.
 _MOST_KEEPERS = 64
+# Commands kept by each keeper, at least, where there are more than one only to be faster.
+_LEAST_KEPT = 1000
 # Seconds beyond grace, KILL and proof that a stopping keeper has for the rest.
 _SLACK = 5.0
 
@@ -139,8 +141,15 @@ class Keepers:
             for place in self._places.values()
         ]
 
-    def more(self) -> None:
-        """Start one more, unless one is on its way."""
+    def more(self, *, busy: bool = False) -> None:
+        """Start one more, unless one is on its way.
+
+        Args:
+            busy: Whether the others have room and are only busy. Then none is started that would
+                leave each of them little to keep.
+        """
+        if busy and self._config["keep_commands"] // (len(self._places) + 1) < _LEAST_KEPT:
+            return
         waiting = any(not one.ready and not one.stalled for one in self._places.values())
         if not self._stopping and not waiting and len(self._places) < _MOST_KEEPERS:
             number = len(self._places) + 1

@@ -237,7 +237,7 @@ class Root:
                 self._failure = self._failure or error
                 self._stop(0.0)
         elif op == "more":
-            self._keepers.more()
+            self._keepers.more(busy=message.get("busy") is True)
         elif op == "gone":
             # Mostly it has ended, and that is known first.
             self._reap()

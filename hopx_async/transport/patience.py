@@ -18,10 +18,17 @@ from hopx_async.errors import (
 )
 from hopx_async.protocol.backoff import Backoff
 
-__all__ = ["Patience"]
+__all__ = ["Patience", "passes"]
 
 T = TypeVar("T")
 _STARTING = 503
+
+
+def passes(error: HopxError) -> bool:
+    """Return whether what may be repeated is to be tried again after *error*."""
+    if isinstance(error, AgentFault):
+        return error.status == _STARTING
+    return isinstance(error, TransportError)
 
 
 class Patience:
@@ -77,7 +84,7 @@ class Patience:
                     raise
                 reason: HopxError = error
             except AgentFault as error:
-                if error.status != _STARTING:
+                if not passes(error):
                     raise
                 reason = error
             except RateLimited as error:

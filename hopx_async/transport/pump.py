@@ -20,12 +20,10 @@ from hopx_async.errors import (
     AgentFault,
     ApiError,
     ClosedError,
-    ConnectionLost,
     HopxError,
     ProtocolError,
     TransportError,
 )
-from hopx_async.protocol import wire
 from hopx_async.protocol.backoff import GIVE_UP_AFTER, Backoff
 from hopx_async.protocol.cursor import START, Position
 from hopx_async.protocol.feeds import Feed
@@ -33,6 +31,7 @@ from hopx_async.protocol.link import Link
 from hopx_async.protocol.subscription import LAST_WINDOW, Subscription
 from hopx_async.transport.base import Channel, Transport
 from hopx_async.transport.dialer import Dialed, Dialer
+from hopx_async.transport.open_calls import OpenCalls, Sent
 from hopx_async.transport.patience import Patience
 
 __all__ = ["Pump"]
@@ -73,7 +72,7 @@ class Pump:
         self._moved = asyncio.Event()
         self._waiters: dict[Subscription, asyncio.Event] = {}
         self._listeners: dict[Subscription, Callable[[], None]] = {}
-        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._calls = OpenCalls(self._link, transport.name)
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._closed = self._cancelled = False
@@ -185,17 +184,24 @@ class Pump:
         while self._feed is not None and self._link.congested(self._feed):
             await self._moved.wait()
             self.check()
-        feed = self._feed
-        if feed is None:
+        sent = self.send(method, params)
+        if sent is None:
             return await self._transport.request(method, params)
-        number = self._link.call(feed, method, params)
-        future = self._calls[number] = asyncio.get_running_loop().create_future()
-        self._writable.set()
         try:
-            return await future
+            return await sent.answer
         finally:
-            self._calls.pop(number, None)
-            self._link.withdraw(feed, number)
+            self.forget(sent)
+
+    def send(self, method: str, params: dict[str, Any]) -> Sent | None:
+        """Put a call on the connection, once; None if none is up, or it has no room."""
+        if self._feed is None or self._link.congested(self._feed):
+            return None
+        self._writable.set()
+        return self._calls.put(self._feed, method, params)
+
+    def forget(self, sent: Sent) -> None:
+        """Wait for a call no more; it is taken back if it has not left yet."""
+        self._calls.forget(sent)
 
     # The task.
 
@@ -253,7 +259,7 @@ class Pump:
             self.reconnects += 1
             self._link.disconnected(feed)
             self._tell_moved()
-            self._drop_calls()
+            self._calls.drop()
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
                 await channel.aclose()
 
@@ -294,7 +300,7 @@ class Pump:
             for subscription in subscriptions:
                 self._wake(subscription)
             for reply in replies:
-                self._answer(reply)
+                self._calls.answer(reply)
             self.flush()
             count += 1
             if count % _FRAMES_A_TURN == 0:
@@ -307,15 +313,6 @@ class Pump:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
-    def _answer(self, reply: wire.Reply) -> None:
-        future = self._calls.get(reply.call)
-        if future is None or future.done():
-            return
-        if reply.error is None:
-            future.set_result(reply.result)
-        else:
-            future.set_exception(wire.error_from_dict(reply.error))
-
     def _wake(self, subscription: Subscription) -> None:
         event = self._waiters.pop(subscription, None)
         if event is not None:
@@ -324,18 +321,10 @@ class Pump:
         if listener is not None:
             listener()
 
-    def _drop_calls(self, error: BaseException | None = None) -> None:
-        calls, self._calls = self._calls, {}
-        for future in calls.values():
-            if not future.done():
-                future.set_exception(
-                    error or ConnectionLost(f"{self._transport.name} broke off during a call")
-                )
-
     def _fail(self, error: BaseException) -> None:
         for subscription in self._link.fail(error):
             self._wake(subscription)
-        self._drop_calls(error)
+        self._calls.drop(error)
 
     def check(self) -> None:
         """Raise why nothing can be asked for any more, if so.

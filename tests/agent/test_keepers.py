@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
+from hopx_async.agent import keepers as module
 from hopx_async.agent.board import Board, Command
 from hopx_async.agent.environment import SandboxEnvironment
 from hopx_async.agent.keepers import KeeperFacts, Keepers
@@ -140,6 +142,41 @@ async def test_another_is_asked_for_before_all_are_full(tmp_path: Path) -> None:
         await it.add(2)
 
         assert await waiting == 2
+
+
+async def test_help_is_asked_for_while_all_are_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many starts under way at each keeper one more is asked for, once, up to a bound."""
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    async with several(tmp_path) as it:
+        places = [it.keepers.take_place() for _ in range(module.BUSY - 1)]
+        assert it.told.empty()
+        places += [it.keepers.take_place() for _ in range(3)]
+        assert await it.hears() == {"op": "more", "busy": True}
+        assert it.told.empty()
+        await it.add(2)
+        await it.up(2)
+        # What is under way counts more than what runs.
+        taken = [it.keepers.take_place() for _ in range(2 * module.BUSY)]
+        assert [link.number for link in taken if link][: module.BUSY] == [2] * module.BUSY
+        assert it.told.empty()
+        for link in filter(None, places + taken):
+            it.keepers.give_back(link)
+
+
+async def test_idle_keepers_take_turns(tmp_path: Path) -> None:
+    """One after another, commands are shared out: each keeper keeps as much as it may."""
+    async with several(tmp_path) as it:
+        await it.add(2)
+        await it.up(2)
+        given = []
+        for name in "abcd":
+            given.append(await it.start(name))
+            it.doubles[given[-1]].finish(name)
+            await it.board.ended(it.board.require(name))
+
+        assert sorted(given) == [1, 1, 2, 2]
 
 
 async def test_an_end_makes_room_for_a_start_that_waits(tmp_path: Path) -> None:

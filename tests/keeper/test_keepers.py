@@ -39,6 +39,19 @@ def _ends(state: Path, process_id: str) -> list[dict[str, Any]]:
     return [dict(one.json()) for one in found if one.kind in records.TERMINAL_KINDS]
 
 
+@pytest.mark.parametrize(("keep", "keepers"), [("2000", {1, 2}), ("1999", {1})])
+def test_help_leaves_each_keeper_enough_to_keep(
+    tmp_path: Path, keep: str, keepers: set[int]
+) -> None:
+    """A keeper that is only to make it faster is not started where little is kept."""
+    with root_process("--state-dir", str(tmp_path / "state"), "--keep-commands", keep) as root:
+        assert root.ask({"op": "more", "busy": True}) == {}
+        if 2 in keepers:
+            eventually(lambda: 2 in root.keepers())
+
+        assert root.keepers().keys() == keepers
+
+
 @pytest.mark.leaves_orphans
 def test_death_of_a_keeper_is_the_end_of_its_commands_alone(tmp_path: Path) -> None:
     """A killed keeper's commands are ended, hidden ones too, and called lost; others go on."""
@@ -124,8 +137,11 @@ def test_new_root_ends_what_all_keepers_of_the_old_one_left(tmp_path: Path) -> N
     with root_process("--state-dir", str(state)) as root:
         _another(root)
         left = [root.start("a", HIDDEN), root.start("b", HIDDEN, to=2)]
-        for pid in [root.process.pid, *(one["pid"] for one in root.keepers().values())]:
-            os.kill(pid, signal.SIGKILL)
+        pids = [root.process.pid, *(one["pid"] for one in root.keepers().values())]
+        # Stopped first: a keeper that sees its root die writes last words.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in pids:
+                os.kill(pid, number)
         root.wait()
         with root_process("--state-dir", str(state)):
             assert [_ends(state, name)[0]["reason"] for name in "ab"] == ["lost", "lost"]

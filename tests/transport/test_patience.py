@@ -12,7 +12,7 @@ import pytest
 from hopx_async import errors
 from hopx_async.errors import HopxError
 from hopx_async.testing import VirtualTimeLoop
-from hopx_async.transport.patience import Patience
+from hopx_async.transport.patience import Patience, passes
 
 
 @pytest.fixture
@@ -130,3 +130,17 @@ async def test_it_can_be_cancelled() -> None:
     await anyio.sleep(100)
     assert scope.cancelled_caught
     assert attempts.count == count
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (errors.ConnectionLost("x"), True),
+        (errors.AgentFault("x", status=503), True),
+        (errors.AgentFault("x", status=507), False),
+        (errors.SpawnError("x", errno=2, filename="x"), False),
+    ],
+)
+async def test_what_passes_is_tried_again(error: HopxError, again: bool) -> None:
+    """Lost connections and an agent that is not ready yet pass; an answer is one."""
+    assert passes(error) is again
