@@ -94,6 +94,7 @@ class Faulty:
         self.url = ""
         self._target = target
         self._chance = random.Random(seed)  # noqa: S311  # no secret
+        self._bag: list[str] = []
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         app = web.Application(client_max_size=1 << 26)
         app.router.add_route("*", "/{path:.*}", self._pass)
@@ -110,9 +111,15 @@ class Faulty:
         await self._runner.cleanup()
         await self._http.close()
 
+    def _next_fault(self) -> str:
+        """Return one of `FAULTS`, none again before each was there: chance leaves none out."""
+        if not self._bag:
+            self._bag = self._chance.sample(FAULTS, len(FAULTS))
+        return self._bag.pop()
+
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         broken = self._chance.randrange(100) < self.percent
-        fault = self._chance.choice(FAULTS) if broken else ""
+        fault = self._next_fault() if broken else ""
         data = await request.read()
         for key in [key for key in self.once if key in data]:
             fault = self.once.pop(key)
