@@ -25,8 +25,9 @@ help: ## say what there is
 demo: $(run_stamp) ## run three real background commands on the embedded agent, live
 	@$(bin)/python docs/examples/three_commands.py
 
+# Three on two cores: many tests wait for processes.
 test: $(run_stamp) ## run the test suite (ARGS="-k name" narrows it)
-	@$(bin)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+	@$(bin)/python -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 test-all: test ## the same under every other supported Python found on this machine
 	@for version in $(OTHER_PYTHONS); do \

@@ -26,6 +26,8 @@ import pytest
 def anyio_backend():
     return "asyncio"
 """
+# The ways that are tried in each run; the others take as long, and are tried with what does.
+OFTEN = {"anyio", "asyncio, one for the run"}
 # By the name of a way to run tests: the mark, what is given to pytest, and the scope of sandboxes.
 WAYS: dict[str, tuple[str, list[str]]] = {
     "anyio": ("pytest.mark.anyio", ["-p", "no:asyncio"]),
@@ -143,7 +145,9 @@ async def test_real_faults_go_by_unseen(hopx_sandbox, hopx_faults):
 
 
 @LINUX
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=() if way in OFTEN else pytest.mark.soak) for way in WAYS]
+)
 def test_sandboxes_are_there_in_every_loop(tests: pytest.Pytester, way: str) -> None:
     """Both fixtures open in the loop of the test, whose time jumps or not; faults go by unseen."""
     mark, arguments = WAYS[way]

@@ -85,6 +85,7 @@ async def test_values_travel_in_the_environment_alone(tmp_path: Path) -> None:
         assert log.count(b"ge heim") == 1  # what it printed itself
 
 
+@pytest.mark.leaves_orphans
 async def test_a_kill_reaches_what_has_escaped(tmp_path: Path) -> None:
     """Processes of other sessions, with an empty environment, end as well."""
     async with marked_sandbox(tmp_path) as marked:
