@@ -46,14 +46,6 @@ class Screen:
         """Press keys."""
         os.write(self.fd, keys.encode() if isinstance(keys, str) else keys)
 
-    def unread(self) -> int:
-        """Return how many keys the program has not read yet; only while it is raw."""
-        other = os.open(self.name, os.O_RDWR | os.O_NOCTTY)
-        try:
-            return int(struct.unpack("i", fcntl.ioctl(other, termios.FIONREAD, b"\0" * 4))[0])
-        finally:
-            os.close(other)
-
     def resize(self, rows: int, columns: int) -> None:
         """Give it another size; the program hears of it by SIGWINCH."""
         _resize(self.fd, rows, columns)
