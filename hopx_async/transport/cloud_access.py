@@ -16,6 +16,7 @@ from hopx_async.errors import (
     ConnectError,
     RateLimited,
     RemoteProtocolError,
+    TlsError,
     TransportError,
 )
 from hopx_async.protocol import cloud
@@ -75,7 +76,7 @@ class TokenBox:
         if self._token is not None and self._life.is_due(anyio.current_time()):
             try:
                 await self._flight.join()
-            except (TransportError, AgentFault, RateLimited):
+            except (TransportError, TlsError, AgentFault, RateLimited):
                 # It has not ended yet: whoever has work is not to wait for a new one.
                 if not self._life.failed(anyio.current_time()):
                     raise
