@@ -282,5 +282,6 @@ def translated(name: str, what: str, seconds: float) -> Generator[anyio.CancelSc
 
 def _cause(error: aiohttp.ClientConnectorError) -> BaseException:
     # Older versions of aiohttp have no os_error where it is about a certificate.
-    certificate = isinstance(error, aiohttp.ClientConnectorCertificateError)
-    return error.certificate_error if certificate else error.os_error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return error.certificate_error
+    return error.os_error
