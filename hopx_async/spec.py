@@ -210,7 +210,7 @@ class CommandRef:
         try:
             value = json.loads(text)
             return cls(str(value["sandbox"]), str(value["process_id"]))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidArgument("ref", repr(text)[:120], "JSON of a CommandRef") from error
 
 

@@ -63,7 +63,7 @@ _log.addFilter(_without_secrets)
 def _told_by_us(status: int, body: bytes) -> HopxError | None:
     try:
         return wire.error_from_dict(msgspec.json.decode(body)["error"], status=status)
-    except (msgspec.DecodeError, TypeError, KeyError):
+    except (msgspec.DecodeError, RecursionError, TypeError, KeyError):
         return None
 
 
