@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import mmap
 import os
 import signal
 import socket
@@ -61,7 +62,8 @@ class Keeper:
 
     def __init__(self, loop: Loop, sock: socket.socket, config: Message) -> None:
         self.loop = loop
-        self.buffer = memoryview(bytearray(READ_BYTES))
+        # Only what hot streams need of it becomes memory.
+        self.buffer = memoryview(mmap.mmap(-1, READ_BYTES))
         self.drain_time: float = config["drain_time"]
         self._grace: float = config["grace"]
         nonce, outer = config["sandbox_id"], config["outer_scope"]

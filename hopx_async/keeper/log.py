@@ -20,6 +20,8 @@ _OVERHEAD = 64
 # A segment with less room than this is full.
 _LEAST_DATA = 4096
 _PAD = bytes([records.PAD])
+# Of all logs that have no other segment, which are most.
+_ONLY_HEAD = [0]
 
 
 class DiskFullError(Exception):
@@ -55,8 +57,8 @@ class Log:
         self.process_id = process_id
         #: Where the next record goes, in log bytes.
         self.end = 0
-        #: Start offsets of the segments that are there.
-        self.segments = [0]
+        #: Start offsets of the segments that are there; another list whenever they change.
+        self.segments = _ONLY_HEAD
         self.state = lifecycle.EMPTY
         #: The log offset from which on a reader still needs everything, None if nobody does.
         self.pin: int | None = None
