@@ -162,6 +162,10 @@ class Keeper:
         if self._desk.agent is not None:
             self._desk.agent.forgotten(process_id, at)
 
+    def holds(self, held: Message) -> None:
+        """Tell the root what is kept here, so that the keepers together keep within bounds."""
+        self._to_root({"op": "kept", **held})
+
     def _go_on(self, command: Command) -> None:
         """Resume *command* if its log was held and is not any more."""
         if command not in self._stuck:
@@ -217,8 +221,10 @@ class Keeper:
         elif op == "scanned" and message["seq"] == self._scans:
             self.killer.scanned(message["found"])
         elif op == "share":
-            self.keeping.share(message["keep_bytes"], message["keep_commands"])
+            share = message["keep_bytes"], message["keep_commands"], message.get("until", 0)
+            self.keeping.share(*share)
         elif op == "ping":
+            self.keeping.tell()
             self._to_root({"op": "pong"})
         elif op == "stop":
             self._stop(message.get("grace"))

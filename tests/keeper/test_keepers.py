@@ -39,6 +39,12 @@ def _ends(state: Path, process_id: str) -> list[dict[str, Any]]:
     return [dict(one.json()) for one in found if one.kind in records.TERMINAL_KINDS]
 
 
+def _has_ended(state: Path, process_id: str) -> bool:
+    """Tell whether a command has its end, or is forgotten by now."""
+    there = (state / "logs" / records.segment_name(process_id, 0)).exists()
+    return not there or bool(_ends(state, process_id))
+
+
 @pytest.mark.parametrize(("keep", "keepers"), [("2000", {1, 2}), ("1999", {1})])
 def test_help_leaves_each_keeper_enough_to_keep(
     tmp_path: Path, keep: str, keepers: set[int]
@@ -50,6 +56,32 @@ def test_help_leaves_each_keeper_enough_to_keep(
             eventually(lambda: 2 in root.keepers())
 
         assert root.keepers().keys() == keepers
+
+
+def test_second_keeper_makes_the_first_forget_nothing_early(tmp_path: Path) -> None:
+    """The last so many are kept, whichever keeper had them: the oldest of all go first."""
+    state = tmp_path / "state"
+    names = [f"c{number:03}" for number in range(120)]
+
+    def kept() -> set[str]:
+        parsed = (records.parse_segment_name(path.name) for path in (state / "logs").iterdir())
+        return {one[0] for one in parsed if one is not None}
+
+    def run(name: str, *, to: int) -> None:
+        root.start(name, "exit 0", to=to)
+        eventually(lambda: _has_ended(state, name))
+
+    config = {"keep_commands": 100, "stalled_after": 0.5}
+    with root_process("--state-dir", str(state), config=config) as root:
+        for name in names[:95]:
+            run(name, to=1)
+        _another(root)
+        assert kept() == set(names[:95])
+        for name in names[95:]:
+            run(name, to=2)
+        eventually(lambda: len(kept()) == 100)
+        # A few may go together.
+        assert kept() >= set(names[24:])
 
 
 @pytest.mark.leaves_orphans
