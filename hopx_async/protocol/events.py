@@ -293,7 +293,7 @@ class EventReader:
                 read_bytes=None if told["read_bytes"] is None else int(told["read_bytes"]),
                 write_bytes=None if told["write_bytes"] is None else int(told["write_bytes"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise records.RecordError(f"no usage in {record!r}: {error!r}") from error
 
     def _data(self, record: records.Record) -> Stdout | Stderr | None:
