@@ -154,11 +154,18 @@ class Keepers:
             self._introduce(place)
 
     def stop(self, grace: float) -> None:
-        """Let all end their commands and go; ``keepers_gone`` is called when they have."""
+        """Let all end their commands and go; ``keepers_gone`` is called when they have.
+
+        Those that are stopped go on for it. One that gives no sign of life is killed when the
+        grace is over; its commands are then ended without any.
+        """
         self._stopping = True
         for place in self._places.values():
-            if place.channel is not None:
+            if place.child is not None and place.channel is not None:
                 place.channel.send_json({"op": "stop", "grace": grace})
+                place.child.go_on()
+        silent = functools.partial(self._kill_silent, time.monotonic())
+        self._loop.call_later(max(grace, self._stalled_after), silent)
         if self._deadline is not None:
             self._deadline.cancel()
         patience = grace + GIVE_UP_AFTER + _SLACK
@@ -227,15 +234,14 @@ class Keepers:
 
     def _said(self, place: Place, message: Message) -> None:
         op = message.get("op")
+        place.heard = time.monotonic()
         if op == "scan":
             self._scan(place, message)
         elif op == "pong":
-            place.heard = time.monotonic()
             place.pinged = False
             self._call_stalled(place, stalled=False)
             self._share_out()
         elif op == "ready":
-            place.heard = time.monotonic()
             place.ready = self._recovered = True
             self._share_out()
         elif op == "kept":
@@ -306,6 +312,12 @@ class Keepers:
             delay = LONG_PAUSE
             complain(f"{error}; it is started again in {delay:g} s")
         self._loop.call_later(delay, lambda: self._start(place))
+
+    def _kill_silent(self, since: float) -> None:
+        for place in self._places.values():
+            if place.child is not None and place.heard < since:
+                complain(f"keeper {place.number} does not answer and is killed")
+                place.child.kill()
 
     def _kill_all(self) -> None:
         for place in self._places.values():

@@ -95,6 +95,11 @@ class Child:
                 os.set_inheritable(fd, False)
         self.alive = True
 
+    def go_on(self) -> None:
+        """Send SIGCONT: whoever was stopped hears what it is told; harmless to others."""
+        if self.alive:
+            os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """Send SIGKILL; harmless once it is reaped."""
         if self.alive:

@@ -150,6 +150,39 @@ def test_keeper_that_does_not_answer_is_stalled(tmp_path: Path) -> None:
         eventually(lambda: not root.keepers()[2]["stalled"])
 
 
+def test_stopped_keeper_goes_on_for_a_stop(tmp_path: Path) -> None:
+    """At a stop a keeper that was stopped is continued, and its commands have their grace."""
+    state = tmp_path / "state"
+    command = "trap 'echo told; exit 7' TERM; echo up; while :; do sleep 0.05; done"
+    with root_process("--state-dir", str(state), "--grace", "3600") as root:
+        _another(root)
+        root.start("a", command, to=2)
+        eventually(lambda: output(state, "a")[0])
+        os.kill(root.keepers()[2]["pid"], signal.SIGSTOP)
+        root.process.terminate()
+        assert root.wait() == 0
+    assert output(state, "a")[0] == b"up\ntold\n"
+    assert [end["reason"] for end in _ends(state, "a")] == ["sandbox_stopped"]
+
+
+@pytest.mark.leaves_orphans
+def test_keeper_that_does_not_answer_a_stop_is_killed(tmp_path: Path) -> None:
+    """A keeper that nothing wakes is killed when the grace is over, and its commands with it."""
+    state = tmp_path / "state"
+    before = "from hopx_async.keeper import supervise; supervise.Child.go_on = lambda _: None"
+    config = {"stalled_after": 1.0, "grace": 0.1}
+    with root_process("--state-dir", str(state), config=config, before=before) as root:
+        _another(root)
+        left = [root.start("a", HIDDEN, to=2)]
+        kept = root.start("b", "exec sleep 60")
+        os.kill(root.keepers()[2]["pid"], signal.SIGSTOP)
+        root.process.terminate()
+        assert "keeper 2" in root.complaint("does not answer and is killed")
+        assert root.wait() == 0
+    assert not any(map(running, [*left, kept]))
+    assert [end["reason"] for end in _ends(state, "b")] == ["sandbox_stopped"]
+
+
 def test_all_keepers_end_their_commands_at_a_stop(tmp_path: Path) -> None:
     """At a stop the commands of every keeper get their last word, and the status is 0."""
     state = tmp_path / "state"
