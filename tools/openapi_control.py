@@ -12,6 +12,7 @@ from hopx_async.control.routes import MAX_PAGE, MAX_SECONDS
 from tools.openapi_parts import (
     ANY,
     FLAG,
+    NAME,
     NUMBER,
     TEXT,
     TIME,
@@ -33,7 +34,6 @@ __all__ = ["control_document"]
 _ABOUT = "Sandboxes, their tokens and templates. Every answer has its request_id."
 _SECONDS: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_SECONDS}
 _STATUS = one_of("creating", "running", "paused", "stopped")
-_NAME: Schema = {"type": "string", "minLength": 1}
 _SANDBOX: dict[str, Schema] = {
     "id": TEXT,
     "object": one_of("sandbox"),
@@ -89,8 +89,10 @@ _SCHEMAS: dict[str, Schema] = {
     "CreateSandbox": {
         **object_of(
             needed=(),
-            template_name=_NAME,
-            template_id={"anyOf": [_NAME, WHOLE]},
+            # What is not known is left alone: HopX's clients may come to send more.
+            closed=False,
+            template_name=NAME,
+            template_id={"anyOf": [NAME, WHOLE]},
             region=either(TEXT),
             timeout_seconds=either(_SECONDS),
             internet_access=either(FLAG),
@@ -100,8 +102,6 @@ _SCHEMAS: dict[str, Schema] = {
             disk_gb=NUMBER,
         ),
         "anyOf": [{"required": ["template_name"]}, {"required": ["template_id"]}],
-        # What is not known is left alone: HopX's clients may come to send more.
-        "additionalProperties": True,
     },
     "Error": object_of(
         error=object_of(message=TEXT, code=TEXT, request_id=TEXT, details=mapping(ANY)),
@@ -147,7 +147,7 @@ _OPERATIONS = [
         f"PUT {_ONE}/timeout",
         "Let it be deleted so many seconds from now.",
         ref("Expiry"),
-        body=object_of(timeout_seconds=_SECONDS) | {"additionalProperties": True},
+        body=object_of(closed=False, timeout_seconds=_SECONDS),
         says_no=(404, 413),
     ),
     Operation(f"POST {_ONE}/token/refresh", "A fresh token.", ref("Token"), says_no=(404,)),

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
-    "ANY", "FLAG", "NUMBER", "TEXT", "TIME", "WHOLE", "Operation", "Schema", "document", "either",
+    "ANY", "FLAG", "NAME", "NUMBER", "TEXT", "TIME", "WHOLE", "Operation", "Schema", "document", "either",
     "many", "mapping", "object_of", "one_of", "printed", "ref",
 ]  # fmt: skip
 
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
+NAME: Schema = {"type": "string", "minLength": 1}
 TIME: Schema = {"type": "string", "format": "date-time"}
 WHOLE: Schema = {"type": "integer"}
 NUMBER: Schema = {"type": "number"}
@@ -48,15 +49,18 @@ def one_of(*words: str) -> Schema:
     return {"type": "string", "enum": list(words)}
 
 
-def object_of(*, needed: Collection[str] | None = None, **properties: Schema) -> Schema:
-    """Return the schema of an object with just these keys.
+def object_of(
+    *, needed: Collection[str] | None = None, closed: bool = True, **properties: Schema
+) -> Schema:
+    """Return the schema of an object with these keys.
 
     Args:
         needed: Those that are always there; None for all of them.
+        closed: Whether there are no others.
         properties: Schemas by key.
     """
     required = sorted(properties if needed is None else needed)
-    told: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    told: Schema = {"type": "object", "properties": properties, "additionalProperties": not closed}
     return {**told, "required": required} if required else told
 
 
@@ -145,7 +149,7 @@ class Operation:
 
     def _parameters(self) -> Iterable[Schema]:
         for name in re.findall(r"{(\w+)", self.place):
-            schema = self.path.get(name, {"type": "string", "minLength": 1})
+            schema = self.path.get(name, NAME)
             yield {"name": name, "in": "path", "required": True, "schema": schema}
         for name, schema in self.query.items():
             needed = {"required": True} if name in self.needed else {}

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from hopx_async.errors import ConnectionLost
@@ -90,7 +89,7 @@ async def test_what_was_opened_for_nobody_is_closed(
     monkeypatch.setattr(MemoryStore, kind, opening)
     faults = Faults()
     faults.delay(10)
-    files = FaultyFiles(MemoryStore(MemoryFiles(), anyio.lowlevel.checkpoint), faults)
+    files = FaultyFiles(MemoryStore(MemoryFiles(), lambda act: act()), faults)
     task = asyncio.ensure_future(getattr(files, kind)("/workspace/a"))
     await anyio.sleep(after)
     assert len(still_open) == (after > 10)
