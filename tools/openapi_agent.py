@@ -25,6 +25,7 @@ from tools.openapi_parts import (
     mapping,
     object_of,
     one_of,
+    open_object,
     printed,
     ref,
 )
@@ -45,9 +46,8 @@ _OFTEN = (413, 429, 507)
 def _asked(**properties: Schema) -> Schema:
     """Return the schema of a body that runs something; the first of its keys is needed."""
     more = dict.fromkeys(("workdir", "working_dir", "cwd"), _DIRECTORY)
-    return object_of(
+    return open_object(
         needed=[next(iter(properties))],
-        closed=False,
         **properties,
         timeout=either(_SECONDS),
         env=_ENV,
@@ -110,9 +110,8 @@ _SCHEMAS: dict[str, Schema] = {
     ),
     "Row": object_of(**_ROW),
     "SystemRow": object_of(**_SYSTEM_ROW),
-    "Which": object_of(
+    "Which": open_object(
         needed=(),
-        closed=False,
         **dict.fromkeys(("process_id", "processId", "execution_id"), either(TEXT)),
     ),
     "Killed": object_of(
@@ -122,15 +121,14 @@ _SCHEMAS: dict[str, Schema] = {
         timestamp=TIME,
     ),
     "Env": object_of(env_vars=mapping(TEXT), count=WHOLE, success=FLAG, timestamp=TIME),
-    "SetEnv": object_of(closed=False, env_vars=mapping(TEXT)),
+    "SetEnv": open_object(env_vars=mapping(TEXT)),
     "Text": object_of(content=TEXT, path=TEXT, size=WHOLE),
     "Entry": object_of(**_ENTRY),
     "Directory": object_of(files=many(ref("Entry")), path=TEXT, count=WHOLE, next=either(TEXT)),
     "Exists": object_of(exists=FLAG, path=TEXT),
     "Done": object_of(path=TEXT, size=WHOLE, message=TEXT, success=FLAG, timestamp=TIME),
-    "Write": object_of(
+    "Write": open_object(
         needed=("path", "content"),
-        closed=False,
         path=NAME,
         content=TEXT,
         encoding={"enum": ["base64", "utf-8", "utf8", "text", "", None]},
@@ -293,7 +291,7 @@ _OPERATIONS = [
         413,
         507,
         query={},
-        body=object_of(closed=False, path=NAME),
+        body=open_object(path=NAME),
     ),
     Operation(
         "POST /files/upload",

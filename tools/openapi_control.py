@@ -25,6 +25,7 @@ from tools.openapi_parts import (
     mapping,
     object_of,
     one_of,
+    open_object,
     printed,
     ref,
 )
@@ -87,10 +88,9 @@ _SCHEMAS: dict[str, Schema] = {
     "Expiry": object_of(id=TEXT, timeout_seconds=WHOLE, expires_at=TIME, request_id=TEXT),
     "Health": object_of(status=one_of("healthy"), service=TEXT, version=TEXT, request_id=TEXT),
     "CreateSandbox": {
-        **object_of(
+        **open_object(
             needed=(),
             # What is not known is left alone: HopX's clients may come to send more.
-            closed=False,
             template_name=NAME,
             template_id={"anyOf": [NAME, WHOLE]},
             region=either(TEXT),
@@ -147,7 +147,7 @@ _OPERATIONS = [
         f"PUT {_ONE}/timeout",
         "Let it be deleted so many seconds from now.",
         ref("Expiry"),
-        body=object_of(closed=False, timeout_seconds=_SECONDS),
+        body=open_object(timeout_seconds=_SECONDS),
         says_no=(404, 413),
     ),
     Operation(f"POST {_ONE}/token/refresh", "A fresh token.", ref("Token"), says_no=(404,)),

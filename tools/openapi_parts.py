@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
-    "ANY", "FLAG", "NAME", "NUMBER", "TEXT", "TIME", "WHOLE", "Operation", "Schema", "document", "either",
-    "many", "mapping", "object_of", "one_of", "printed", "ref",
+    "ANY", "FLAG", "NAME", "NUMBER", "TEXT", "TIME", "WHOLE", "Operation", "Schema", "document",
+    "either", "many", "mapping", "object_of", "one_of", "open_object", "printed", "ref",
 ]  # fmt: skip
 
 Schema = dict[str, Any]
@@ -49,19 +49,21 @@ def one_of(*words: str) -> Schema:
     return {"type": "string", "enum": list(words)}
 
 
-def object_of(
-    *, needed: Collection[str] | None = None, closed: bool = True, **properties: Schema
-) -> Schema:
-    """Return the schema of an object with these keys.
+def object_of(*, needed: Collection[str] | None = None, **properties: Schema) -> Schema:
+    """Return the schema of an object with just these keys.
 
     Args:
         needed: Those that are always there; None for all of them.
-        closed: Whether there are no others.
         properties: Schemas by key.
     """
     required = sorted(properties if needed is None else needed)
-    told: Schema = {"type": "object", "properties": properties, "additionalProperties": not closed}
+    told: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {**told, "required": required} if required else told
+
+
+def open_object(*, needed: Collection[str] | None = None, **properties: Schema) -> Schema:
+    """Return the schema of an object that may have other keys, too; see `object_of`."""
+    return object_of(needed=needed, **properties) | {"additionalProperties": True}
 
 
 def ref(name: str) -> Schema:
