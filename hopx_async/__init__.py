@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Any
 
+# As typing's, which takes long to load: keepers load this module, and do without.
+TYPE_CHECKING = False
 if sys.version_info < (3, 11):  # noqa: UP036  # one clear sentence for who copies the files
     raise ImportError("hopx_async needs Python 3.11 or newer")
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from hopx_async.commands import Commands
     from hopx_async.environment import Environment
     from hopx_async.errors import (

@@ -14,6 +14,7 @@ from hopx_async.protocol import lifecycle
 
 __all__ = ["digest_of", "normal_spec", "public_spec"]
 
+_UNSEEN = frozenset({"env", "secrets"})
 _canonical = msgspec.json.Encoder(order="sorted")
 
 
@@ -55,9 +56,16 @@ def digest_of(spec: Mapping[str, Any], secret: bytes) -> str:
 
 
 def public_spec(spec: Mapping[str, Any], digest: str) -> bytes:
-    """Return as JSON what may be shown of a full spec, made now."""
-    public = {name: value for name, value in spec.items() if name not in {"env", "secrets"}}
-    public["env_names"] = sorted(spec["env"])
+    """Return as JSON what may be shown of a full spec, made now.
+
+    Left out is what everybody takes for granted: false, null, empty, and ``overflow`` if it is
+    "drop". It is kept for each command, and read and written several times.
+    """
+    public = {name: value for name, value in spec.items() if value and name not in _UNSEEN}
+    if public["overflow"] == "drop":
+        del public["overflow"]
+    if spec["env"]:
+        public["env_names"] = sorted(spec["env"])
     public["spec_digest"] = digest
     public["created_at"] = time.time()
     return msgspec.json.encode(public)

@@ -51,7 +51,7 @@ class AgentLink:
         self._index = index
         self._untold: list[str] | None = list(live)
         self._changed: dict[str, Command] = {}
-        self._new: set[str] = set()
+        self._new: dict[str, str] = {}
         self._failed: list[str] = []
         self._forgotten: list[str] = []
         self._replies: list[str] = []
@@ -61,11 +61,16 @@ class AgentLink:
         """Bytes that the agent has not taken yet."""
         return self._channel.backlog
 
-    def changed(self, command: Command, *, new: bool = False) -> None:
-        """Tell of *command* at the end of the turn, or when the agent reads again."""
+    def changed(self, command: Command, *, spec: str = "") -> None:
+        """Tell of *command* at the end of the turn, or when the agent reads again.
+
+        Args:
+            command: Whose log has grown, or who has ended.
+            spec: Its public spec as JSON, if it is new.
+        """
         self._changed[command.process_id] = command
-        if new:
-            self._new.add(command.process_id)
+        if spec:
+            self._new[command.process_id] = spec
 
     def failed(self, process_id: str, spec: str, end: int, terminal: bytes) -> None:
         """Tell of a command that could not be started."""
@@ -138,8 +143,7 @@ class AgentLink:
         parts = [f'{{"id":"{command.process_id}"']
         log = command.log
         if command.process_id in self._new:
-            self._new.discard(command.process_id)
-            parts.append(_identity(command))
+            parts.append(_identity(command, self._new.pop(command.process_id)))
         if log.segments is not command.told_segments:
             command.told_segments = log.segments
             parts.append(f'"segments":{log.segments}')
@@ -154,12 +158,13 @@ def encode_terminal(record: bytes) -> str:
     return b64encode(record).decode("ascii")
 
 
-def _identity(command: Command) -> str:
+def _identity(command: Command, spec: str) -> str:
     spawned = command.spawned
-    return f'"spec":{command.spec},"pid":{spawned.pid},"started_at":{spawned.started_at!r}'
+    return f'"spec":{spec},"pid":{spawned.pid},"started_at":{spawned.started_at!r}'
 
 
 def _entry(command: Command) -> str:
     command.told_segments = command.log.segments
     where = f'"end":{command.log.end},"segments":{command.log.segments}'
-    return f'{{"id":"{command.process_id}",{_identity(command)},{where}}}'
+    identity = _identity(command, command.spec() or "{}")
+    return f'{{"id":"{command.process_id}",{identity},{where}}}'

@@ -7,6 +7,7 @@ import time
 
 from hopx_async.keeper.channel import compact
 from hopx_async.keeper.exits import encode_tail, signal_name, totals
+from hopx_async.keeper.head import spec_of
 from hopx_async.keeper.idle import Idle
 from hopx_async.keeper.pipe import Pipe
 from hopx_async.keeper.plumbing import resize
@@ -50,7 +51,6 @@ class Command:
     Args:
         host: Its keeper.
         log: Its log, claimed, where ``Started`` has been appended.
-        spec: The public spec as JSON text.
         spawned: Its leader.
         plumbing: What connects it with us.
         timeout: Seconds it may run, None for no limit.
@@ -73,11 +73,11 @@ class Command:
         "outcome",
         "paused",
         "spawned",
-        "spec",
         "status",
         "stdin",
         "terminal",
         "told_segments",
+        "typed",
         "usage",
     )
 
@@ -85,7 +85,6 @@ class Command:
         self,
         host: _Host,
         log: Log,
-        spec: str,
         spawned: Spawned,
         *,
         plumbing: Plumbing,
@@ -94,7 +93,6 @@ class Command:
     ) -> None:
         self.host = host
         self.log = log
-        self.spec = spec
         self.spawned = spawned
         #: The first cause of its end recorded before the end was seen.
         self.cause: str | None = None
@@ -110,21 +108,22 @@ class Command:
         self.terminal = b""
         #: The segments that an agent was told of last.
         self.told_segments: list[int] = []
-        self._signals: dict[str, bool] = {}
-        typed = plumbing.terminal is not None
+        self._signals: dict[str, bool] | None = None
+        #: Whether it has a terminal.
+        self.typed = plumbing.terminal is not None
         self._pipes = [
-            Pipe(self, host.buffer, fd, kind, terminal=typed) for fd, kind in plumbing.readers
+            Pipe(self, host.buffer, fd, kind, terminal=self.typed) for fd, kind in plumbing.readers
         ]
         #: What is sent to it, None if that is nothing.
         self.stdin: Stdin | None = None
         if plumbing.writer is not None:
-            self.stdin = Stdin(host.loop, plumbing.writer, terminal=typed)
+            self.stdin = Stdin(host.loop, plumbing.writer, terminal=self.typed)
         self._idle: Idle | None = None
         if idle_timeout is not None:
             fds = lambda: [pipe.fd for pipe in self._pipes]  # noqa: E731
             self._idle = Idle(host.loop, idle_timeout, fds, lambda: self._run_out("idle_timed_out"))
         for pipe in self._pipes:
-            host.loop.add(pipe.fd, pipe.ready)
+            host.loop.add(pipe.fd, pipe)
         if log.stuck:
             self._pause()
         self._timer: Timer | None = None
@@ -136,6 +135,10 @@ class Command:
     def process_id(self) -> str:
         """The command's id."""
         return self.log.process_id
+
+    def spec(self) -> str | None:
+        """Return its public spec as JSON, None if its log cannot be read any more."""
+        return spec_of(self.log)
 
     # Output.
 
@@ -181,7 +184,7 @@ class Command:
         if self._idle is not None:
             self._idle.go_on()
         for pipe in self._pipes:
-            self.host.loop.add(pipe.fd, pipe.ready)
+            self.host.loop.add(pipe.fd, pipe)
         self.host.changed(self)
         if self.terminal:
             self._end()
@@ -211,14 +214,16 @@ class Command:
 
         The leader must not be dead: its pid stands for its group only while it is not reaped.
         """
-        if signal_id in self._signals:
-            return self._signals[signal_id]
+        if self._signals is None:
+            self._signals = {}
+        sent = self._signals
+        if signal_id in sent:
+            return sent[signal_id]
         if cause is not None:
             self.blame(cause)
-        delivered = self.signal_group(number)
-        self._signals[signal_id] = delivered
-        if len(self._signals) > _REMEMBERED_SIGNALS:
-            del self._signals[next(iter(self._signals))]
+        delivered = sent[signal_id] = self.signal_group(number)
+        if len(sent) > _REMEMBERED_SIGNALS:
+            del sent[next(iter(sent))]
         return delivered
 
     def signal_group(self, number: int) -> bool:

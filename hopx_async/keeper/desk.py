@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import json
 import os
 import signal
 from base64 import b64decode
@@ -172,7 +171,7 @@ class Desk:
         command = self._keeper.commands.get(message["id"])
         if command is None or command.dead:
             self._refuse(message["rid"], "command_ended", f"{message['id']} has ended")
-        elif not json.loads(command.spec).get("pty"):
+        elif not command.typed:
             self._refuse(message["rid"], "no_terminal", f"{message['id']} has no terminal")
         else:
             done = command.resize(*message["size"])
@@ -263,7 +262,6 @@ class Desk:
         command = Command(
             self._keeper,
             log,
-            spec,
             spawned,
             plumbing=plumbing,
             timeout=public.get("timeout"),
@@ -277,7 +275,7 @@ class Desk:
         self._keeper.orphans.expect(log.process_id, spawned.pid, spawned.mark)
         self._keeper.index.add(start_line(log.process_id, spec, spawned.pid, spawned.started_at))
         if self.agent is not None:
-            self.agent.changed(command, new=True)
+            self.agent.changed(command, spec=spec)
         started = f'"pid":{spawned.pid},"started_at":{spawned.started_at!r},"created":true'
         self._reply(message["rid"], f"{{{started}}}")
 

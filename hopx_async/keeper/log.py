@@ -66,7 +66,7 @@ class Log:
         self._start = 0
         self._limit = min(store.segment_bytes, records.HEAD_BYTES)
         self._head_end = 0
-        self._pending: list[tuple[int, float, bytes]] = []
+        self._pending: list[tuple[int, float, bytes]] | None = None
         self._opened = True  # whether the current segment has its Base
 
     @property
@@ -201,13 +201,13 @@ class Log:
 
         Records that are no data get a last chance.
         """
-        waiting = self._pending
+        waiting = self._pending or []
         if waiting:
             # Nothing will be written over what a write that was cut has left.
             self._store.cut(self, self.end - self._start)
         self._pending = [entry for entry in waiting if entry[0] not in records.DATA_KINDS]
         self.retry()
-        self._pending.clear()
+        self._pending = None
         self._store.waiting.discard(self)
         return sum(len(data) for kind, _, data in waiting if kind in records.DATA_KINDS)
 
@@ -230,7 +230,7 @@ class Log:
     # Writing.
 
     def _wait(self, kind: int, at: float, payload: bytes) -> None:
-        self._pending.append((kind, at, payload))
+        self._pending = [*(self._pending or ()), (kind, at, payload)]
         self._store.waiting.add(self)
 
     def _write_record(self, record: bytes) -> bool:
@@ -331,16 +331,17 @@ class Log:
 
     # Reading back.
 
-    def read_back(self, start: int) -> list[bytes]:
-        """Return everything from log offset *start* on, in pieces."""
+    def read_back(self, start: int, stop: int | None = None) -> list[bytes]:
+        """Return everything from log offset *start* on, before *stop* if given, in pieces."""
         pieces = []
+        stop = self.end if stop is None else stop
         ends = [*self.segments[1:], self.end]
-        for begin, stop in zip(self.segments, ends, strict=True):
-            if stop > start:
+        for begin, end in zip(self.segments, ends, strict=True):
+            first, last = max(start, begin), min(stop, end)
+            if first < last:
                 fd = self._store.open_segment(records.segment_name(self.process_id, begin))
                 try:
-                    first = max(start, begin)
-                    pieces.append(os.pread(fd, stop - first, first - begin))
+                    pieces.append(os.pread(fd, last - first, first - begin))
                 finally:
                     os.close(fd)
         return pieces

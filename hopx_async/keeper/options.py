@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 #: Live commands that one keeper holds before another is started.
-KEEPER_COMMANDS = 2000
+KEEPER_COMMANDS = 3200
 #: Seconds without a heartbeat after which a keeper counts as stalled.
 STALLED_AFTER = 5.0
 # What a parent may say in its first line, and what it must be.

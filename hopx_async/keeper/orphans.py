@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import os
-import threading
 
 from hopx_async.keeper import proc
 
@@ -23,7 +23,7 @@ class Orphans:
 
     def __init__(self) -> None:
         self._me = os.getpid()
-        path = f"/proc/self/task/{threading.get_native_id()}/children"
+        path = f"/proc/self/task/{_thread.get_native_id()}/children"
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -57,7 +57,7 @@ class Orphans:
 
     def count(self, process_id: str) -> int:
         """Return how many processes live on behind the command's leader."""
-        self._look()
+        self.look()
         if not self._owners:
             return 0
         return sum(self._living(pid) for pid, _ in self.known(process_id))
@@ -69,7 +69,8 @@ class Orphans:
         below = (proc.read_stat(child) for child in proc.descendants(pid))
         return 1 + sum(1 for stat in below if stat is not None and not stat.dead)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """See who is there, unless that was done since processes have ended."""
         if self._children is not None:
             return
         self._children = self._read()

@@ -29,7 +29,9 @@ _F_SETPIPE_SZ = 1031
 
 
 class Pipe:
-    """The reading end of one of a command's outputs.
+    """The reading end of one of a command's outputs; called with what it is ready for.
+
+    (It is its own handler: bound methods of the pipes would be a tenth of a keeper's memory.)
 
     Args:
         taker: Its command.
@@ -52,7 +54,7 @@ class Pipe:
         self._terminal = terminal
         self._big = terminal
 
-    def ready(self, events: int) -> None:
+    def __call__(self, events: int) -> None:
         """Read what is there, once."""
         buffer = self._buffer
         try:

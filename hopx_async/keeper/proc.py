@@ -7,7 +7,6 @@ survives ``env -i`` and ``setsid``, which the environment and the session do not
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 __all__ = [
@@ -31,6 +30,8 @@ _STDERR = 2
 
 SCOPE = "HOPX_SCOPE"
 RLIMIT_LOCKS = 10
+# A prime, so that what is alike falls apart; below the limits that say "unlimited".
+_MARKS = 2**60 - 93
 _SCOPE_ENTRY = SCOPE.encode() + b"="
 
 
@@ -47,7 +48,8 @@ def scope_value(outer: str, nonce: str, process_id: str) -> str:
 
 def mark_of(scope: str) -> int:
     """Return the mark of the tree whose scope value is *scope*."""
-    return int(hashlib.sha256(scope.encode()).hexdigest()[:15], 16)
+    # No digest: nobody is kept from choosing ids, and OpenSSL is much to load for a keeper.
+    return int.from_bytes(b"hopx_async:" + scope.encode(), "big") % _MARKS
 
 
 class Stat:

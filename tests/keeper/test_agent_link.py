@@ -33,14 +33,17 @@ class _Spawned:
 class _Command:
     """What a link looks at of a command."""
 
-    def __init__(self, process_id: str, spec: str = "{}") -> None:
+    def __init__(self, process_id: str, spec: str | None = "{}") -> None:
         self.process_id = process_id
-        self.spec = spec
+        self._spec = spec
         self.log = _Log(process_id)
         self.spawned = _Spawned()
         self.ended = False
         self.terminal = b""
         self.told_segments: list[int] = []
+
+    def spec(self) -> str | None:
+        return self._spec
 
 
 class _Desk:
@@ -109,6 +112,16 @@ def test_first_comes_a_snapshot(desk: _Desk) -> None:
     assert ready == {"ready": True, "index": 0}
 
 
+def test_a_command_whose_log_is_gone_has_an_empty_spec_in_the_snapshot(desk: _Desk) -> None:
+    """Whoever removed its log takes nothing from the others."""
+    desk.live["a"] = _Command("a", None)
+    link = desk.connect()
+    snapshot, _ = desk.lines(link)
+    link.close()
+
+    assert snapshot["snapshot"][0]["spec"] == {}
+
+
 def test_big_snapshot_comes_in_pieces(desk: _Desk) -> None:
     """A snapshot of many is cut into lines of moderate size, and nobody is left out."""
     for number in range(300):
@@ -128,7 +141,7 @@ def test_news_are_coalesced_until_the_agent_reads(desk: _Desk) -> None:
     link = desk.connect()
     desk.lines(link)
     busy = _Command("busy")
-    link.changed(_as_command(busy), new=True)
+    link.changed(_as_command(busy), spec="{}")
     while not link.backlog:  # until the socket is full
         link.refuse(1, "x", "y" * 100_000)
         link.flush()
@@ -175,7 +188,7 @@ def test_news_come_before_answers(desk: _Desk) -> None:
     link.reply(5, '{"pid":7}')
     link.refuse(6, "conflict_claimed", "in use", errno=3)
     link.failed("f", "{}", 90, b"exit")
-    link.changed(_as_command(_Command("a")), new=True)
+    link.changed(_as_command(_Command("a")), spec="{}")
     news, ok, error = desk.lines(link)
     link.close()
 

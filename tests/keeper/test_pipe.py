@@ -28,12 +28,12 @@ def test_pipe_hands_over_what_is_there() -> None:
     os.set_blocking(reader, False)
     taker = _Taker()
     pipe = Pipe(taker, memoryview(bytearray(READ_BYTES)), reader, 7)
-    pipe.ready(select.EPOLLIN)
+    pipe(select.EPOLLIN)
     os.write(writer, b"abc")
-    pipe.ready(select.EPOLLIN)
+    pipe(select.EPOLLIN)
     os.write(writer, b"last")
     os.close(writer)
-    pipe.ready(select.EPOLLIN | select.EPOLLHUP)
+    pipe(select.EPOLLIN | select.EPOLLHUP)
     os.close(reader)
 
     assert taker.said == [(7, b"abc"), (7, b"last"), pipe]
@@ -49,7 +49,7 @@ def test_terminal_is_read_to_its_end() -> None:
     assert os.write(slave, data) == len(data)
     os.close(slave)
     while not taker.said or taker.said[-1] is not pipe:
-        pipe.ready(select.EPOLLIN | select.EPOLLHUP)
+        pipe(select.EPOLLIN | select.EPOLLHUP)
     os.close(master)
 
     # The kernel gives less than was asked for, and less than there is.
@@ -61,4 +61,4 @@ def test_other_errors_are_not_hidden() -> None:
     """An error that is no end of a terminal is raised."""
     pipe = Pipe(_Taker(), memoryview(bytearray(4)), -1, 1)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        pipe.ready(select.EPOLLIN)
+        pipe(select.EPOLLIN)
