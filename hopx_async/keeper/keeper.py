@@ -74,6 +74,7 @@ class Keeper:
         self.index = Index(state_dir, self.number)
         self.keeping = Keeping(
             self,
+            self._to_root,
             keep_bytes=config["keep_bytes"],
             keep_commands=config["keep_commands"],
             keep_seconds=config["keep_seconds"],
@@ -166,10 +167,6 @@ class Keeper:
         if self._desk.agent is not None:
             self._desk.agent.forgotten(process_id, at)
 
-    def holds(self, held: Message) -> None:
-        """Tell the root what is kept here, so that the keepers together keep within bounds."""
-        self._to_root({"op": "kept", **held})
-
     def _go_on(self, command: Command) -> None:
         """Resume *command* if its log was held and is not any more."""
         if command not in self._stuck:
@@ -243,8 +240,7 @@ class Keeper:
         elif op == "scanned" and message["seq"] == self._scans:
             self.killer.scanned(message["found"])
         elif op == "share":
-            share = message["keep_bytes"], message["keep_commands"], message.get("until", 0)
-            self.keeping.share(*share)
+            self.keeping.share(message)
         elif op == "ping":
             self.keeping.tell()
             self._to_root({"op": "pong"})

@@ -9,8 +9,8 @@ from hopx_async.protocol import records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Protocol
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol
 
     from hopx_async.keeper.command import Command
     from hopx_async.keeper.index import Index
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
         def changed(self, command: Command) -> None: ...
         def forgotten(self, process_id: str, at: float) -> None: ...
-        def holds(self, held: dict[str, object]) -> None: ...
 
 
 __all__ = ["Ended", "Keeping", "restored"]
@@ -56,6 +55,7 @@ class Keeping:
 
     Args:
         host: The keeper.
+        tell_root: Tells the root what is held, so that all keepers keep within the bounds.
         keep_bytes: Log bytes in all. It may be more by what one turn of the loop writes, and by
             the heads and current blocks of commands that run.
         keep_commands: Commands kept after their end.
@@ -63,8 +63,15 @@ class Keeping:
     """
 
     def __init__(
-        self, host: _Host, *, keep_bytes: int, keep_commands: int, keep_seconds: float
+        self,
+        host: _Host,
+        tell_root: Callable[[dict[str, Any]], None],
+        *,
+        keep_bytes: int,
+        keep_commands: int,
+        keep_seconds: float,
     ) -> None:
+        self._tell_root = tell_root
         self._host = host
         self._bytes = keep_bytes
         self._commands = keep_commands
@@ -79,20 +86,20 @@ class Keeping:
         #: Commands forgotten by this process.
         self.forgotten = 0
 
-    def share(self, keep_bytes: int, keep_commands: int, until: int = 0) -> None:
+    def share(self, share: dict[str, Any]) -> None:
         """Take another share of what the sandbox may keep: the keepers hold more, or less.
 
         Args:
-            keep_bytes: Log bytes in all from now on.
-            keep_commands: Ended commands from now on.
-            until: Forget the oldest until so many are forgotten in all, for another keeper
-                holds younger ones.
+            share: From now on ``keep_bytes`` of logs in all and ``keep_commands`` that have
+                ended. And the oldest are forgotten until so many are as ``until`` says, where
+                it is there: another keeper holds younger ones.
         """
-        self._bytes, self._commands = keep_bytes, keep_commands
+        self._bytes, self._commands = share["keep_bytes"], share["keep_commands"]
         self._vain = 0
-        if self._ended and self.forgotten < until:
-            while self._ended and self.forgotten < until:
-                self._forget(next(iter(self._ended)))
+        before = self.forgotten
+        while self._ended and self.forgotten < share.get("until", 0):
+            self._forget(next(iter(self._ended)))
+        if self.forgotten > before:
             self.tell()
 
     def tell(self) -> None:
@@ -100,14 +107,8 @@ class Keeping:
         held = self._host.store.kept_bytes
         if self._told != (self._moves, held):
             self._told = (self._moves, held)
-            self._host.holds(
-                {
-                    "commands": len(self._ended),
-                    "bytes": held,
-                    "forgotten": self.forgotten,
-                    "oldest": self._oldest(),
-                }
-            )
+            what = {"commands": len(self._ended), "bytes": held, "forgotten": self.forgotten}
+            self._tell_root({"op": "kept", **what, "oldest": self._oldest()})
 
     def ended(self, process_id: str, ended: Ended) -> None:
         """Take note of a command that has ended; its log is complete."""

@@ -119,7 +119,7 @@ def test_a_keeper_gives_way_as_often_as_it_is_told(tmp_path: Path) -> None:
         share = {"op": "share", "keep_bytes": MIB, "keep_commands": 6}
         for until in (2, 2, 3):
             keeper.root.send({**share, "until": until})
-        keeper.wait(lambda: _kept(keeper)["forgotten"] == 3)
+        keeper.wait(lambda: _kept(keeper)["forgotten"] == len(_gone(keeper)) == 3)
 
         assert _gone(keeper) == names[:3]
         assert _kept(keeper)["commands"] == 3

@@ -91,15 +91,15 @@ class DamagedLog:
         before = next(record for record in records_of(bytes(self._log)) if record.end == end)
         self.change(before.offset + 4, (len(self._log) - before.offset).to_bytes(4, "little"))
 
-    def end(self, _process_id: str) -> int:
+    def end(self, process_id: str) -> int:
         return len(self._log)
 
-    def over(self, _process_id: str) -> bool:
+    def over(self, process_id: str) -> bool:
         return True
 
-    def read(self, _process_id: str, offset: int, limit: int) -> tuple[int, bytes] | None:
+    def read(self, process_id: str, offset: int, limit: int) -> tuple[int, bytes] | None:
         data = bytes(self._log[offset : offset + limit])
         return (offset, data) if data else None
 
-    def last(self, _process_id: str) -> tuple[int, bytes]:
+    def last(self, process_id: str) -> tuple[int, bytes]:
         return _LAST, bytes(self._log[_LAST:])

@@ -93,5 +93,5 @@ def test_a_figure_that_became_infinite_is_told() -> None:
 def test_who_has_read_the_end_is_told_nothing() -> None:
     """A reader behind the last record just ends, damaged or not."""
     log = DamagedLog((0, 0))
-    events, subscription = _read(log, Position(log.end(""), 0, 0))
+    events, subscription = _read(log, Position(log.end(log.process_id), 0, 0))
     assert (events, subscription.done, subscription.error) == ([], True, None)
