@@ -46,7 +46,7 @@ class Commands:
 
     def start(
         self,
-        command: str | Sequence[str],
+        command: str | Sequence[str | os.PathLike[str]],
         *,
         env: Mapping[str, str | Secret | None] | None = None,
         working_dir: str | os.PathLike[str] | None = None,
@@ -73,7 +73,7 @@ class Commands:
         A start whose answer was lost is repeated safely: the id decides.
 
         Args:
-            command: A text runs in ``bash -c``, a sequence is a program and its arguments.
+            command: A text runs in ``bash -c``, a sequence of texts and paths is run as an argv.
             env: Variables added to the sandbox's own; None as a value unsets one, a `Secret` is
                 the same to the command and can be masked.
             working_dir: Where it runs; relative to the workspace; None for the workspace.
@@ -125,7 +125,7 @@ class Commands:
 
     async def run(
         self,
-        command: str | Sequence[str],
+        command: str | Sequence[str | os.PathLike[str]],
         *,
         check: bool = False,
         input: bytes | str | None = None,  # noqa: A002  # the word of subprocess

@@ -9,13 +9,12 @@
                                   FileNotFound: path
         PathNotAllowed            a path out of the workspace, or not permitted: path
         ConflictError             the id exists with another spec; the file exists
-        RateLimited               retry_after
         SpawnError                the program could not be started: errno, filename
-        AgentFault                5xx: the far side is at fault
+        RateLimited  AgentFault   retry_after; 5xx: the far side is at fault
       TransportError              nobody answered: ConnectError  ConnectionLost
                                   RequestTimeout  AgentUnreachable  CreateUncertain
       ProtocolError               the two disagree
-        LocalProtocolError        a bug of ours; RemoteProtocolError: theirs
+        LocalProtocolError        a bug of ours; RemoteProtocolError: theirs; TlsError: no trust
       CommandError                the command's own fate
         CommandFailed             it did not complete: CommandTimedOut  CommandLost
         OutputTooLarge            more than was asked to be held
@@ -23,10 +22,8 @@
         SurvivorsLeft             a kill not proven; StdinClosed: nobody reads what is sent
       UsageError                  the call was wrong; all but the first also RuntimeError
         InvalidArgument           (also ValueError) parameter, value, rule: BadCursor
-        ClosedError               the sandbox is closed
-        BusyError                 somebody else holds it
-        MisuseError               another event loop, or after a fork
-        Unsupported               this far side or platform cannot
+        ClosedError  BusyError    the sandbox is closed; somebody else holds it
+        MisuseError  Unsupported  another event loop, or after a fork; this far side cannot
 
 Errors carry data; ``str(error)`` makes the sentence.  None is, or shadows, a builtin.
 """
@@ -49,7 +46,7 @@ __all__ = [
     "FileNotFound", "HopxError", "InvalidArgument", "LocalProtocolError", "MissingApiKey",
     "MisuseError", "NotFoundError", "NotReady", "OutputTooLarge", "PathNotAllowed", "ProtocolError",
     "RateLimited", "RemoteProtocolError", "RequestTimeout", "SandboxNotFound", "SpawnError",
-    "StdinClosed", "SurvivorsLeft", "TemplateNotFound", "TransportError", "Unsupported",
+    "StdinClosed", "SurvivorsLeft", "TemplateNotFound", "TlsError", "TransportError", "Unsupported",
     "UsageError",
 ]  # fmt: skip
 
@@ -187,6 +184,10 @@ class LocalProtocolError(ProtocolError, code="local_protocol"):
 
 class RemoteProtocolError(ProtocolError, code="remote_protocol"):
     """The far side broke the rules: a gap, an unknown frame, more than was granted."""
+
+
+class TlsError(ProtocolError, code="tls"):
+    """No connection by TLS that can be trusted, now or later; nothing was sent."""
 
 
 class CommandError(HopxError, code="command"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -128,7 +129,9 @@ class Group:
         self._bell = anyio.Event()
 
     def start_soon(
-        self, command: str | Sequence[str] | CommandSpec, **options: Unpack[StartOptions]
+        self,
+        command: str | Sequence[str | os.PathLike[str]] | CommandSpec,
+        **options: Unpack[StartOptions],
     ) -> CommandHandle:
         """Start a command when there is a place, in the order of the calls.
 

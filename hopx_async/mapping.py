@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
@@ -23,7 +24,7 @@ from hopx_async.starting import Starter, end_owned, settle
 __all__ = ["MakeCommand", "MapStream", "new_map"]
 
 T = TypeVar("T")
-MakeCommand: TypeAlias = Callable[[T], str | Sequence[str] | CommandSpec]
+MakeCommand: TypeAlias = Callable[[T], str | Sequence[str | os.PathLike[str]] | CommandSpec]
 
 
 def new_map(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import warnings
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
@@ -66,7 +68,8 @@ class Sandbox:
     """A place where commands run, and the way to it.
 
     Opened by a door such as ``hopx.local()`` or ``Sandbox.create()``; ended by `aclose`, or
-    by leaving the ``async with`` of the door.
+    by leaving the ``async with`` of the door. One that is dropped without either gives a
+    `ResourceWarning`.
 
     Attributes:
         sandbox_id: Its id.
@@ -76,16 +79,19 @@ class Sandbox:
         capabilities: What the far side can do, as it said itself.
     """
 
+    _closed = True  # unless it was made to its end
+
     def __init__(self, client: AgentClient, lease: Lease, capabilities: Capabilities) -> None:
         self._client = client
         self._lease = lease
-        self._closed = False
         self._closing = 0
         self.sandbox_id = client.sandbox_id
         self.commands = Commands(client)
         self.env = Environment(client)
         self.files = Files(client, capabilities)
         self.capabilities = capabilities
+        self._pid = os.getpid()
+        self._closed = False
 
     @staticmethod
     def create(
@@ -181,6 +187,17 @@ class Sandbox:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "up" if self._client.connected else "connecting"
         return f"<Sandbox {self.sandbox_id} {state}>"
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        # Nothing else is done here: it runs in any thread, at any time, up to the interpreter's
+        # very end, and its handles may be in use still. After a fork it is the parent's.
+        if not (self._closed or self._closing) and self._pid == os.getpid():
+            _warn(
+                f"sandbox {self.sandbox_id} was never closed: say 'async with' at its door, or "
+                "'await sandbox.aclose()'",
+                ResourceWarning,
+                source=self,
+            )
 
     async def statistics(self) -> dict[str, Any]:
         """Return numbers of both sides: the link here, commands and connections there.

@@ -122,7 +122,7 @@ class CommandSpec:
     @classmethod
     def make(
         cls,
-        command: str | Sequence[str],
+        command: str | Sequence[str | os.PathLike[str]],
         *,
         process_id: str | None = None,
         env: Mapping[str, str | Secret | None] | None = None,
@@ -139,7 +139,7 @@ class CommandSpec:
         usage_interval: float | None = None,
         mask_secrets: bool = False,
     ) -> CommandSpec:
-        """Check the arguments of a start and return them as a value.
+        """Check the arguments of a start and return them as a value, paths in them as texts.
 
         Raises:
             InvalidArgument: If one of them breaks a rule; names it, its value and the rule.
@@ -151,7 +151,7 @@ class CommandSpec:
             process_id=new_process_id() if process_id is None else process_id,
             command=command if isinstance(command, str) else _as_tuple(command),
             env=_as_dict("env", env),
-            working_dir=_as_path(working_dir),
+            working_dir=_as_text("working_dir", working_dir),
             timeout=timeout,
             name=name,
             tags=_as_dict("tags", tags),
@@ -210,7 +210,7 @@ class CommandRef:
         try:
             value = json.loads(text)
             return cls(str(value["sandbox"]), str(value["process_id"]))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidArgument("ref", repr(text)[:120], "JSON of a CommandRef") from error
 
 
@@ -234,7 +234,8 @@ class StartOptions(TypedDict, total=False):
 
 
 def as_spec(
-    command: str | Sequence[str] | CommandSpec, options: StartOptions | None = None
+    command: str | Sequence[str | os.PathLike[str]] | CommandSpec,
+    options: StartOptions | None = None,
 ) -> CommandSpec:
     """Return a command, given as for ``start`` or as a spec, as a spec that was checked.
 
@@ -252,7 +253,9 @@ def as_spec(
 def _as_tuple(command: object) -> Any:
     # Bytes are a sequence of numbers: not what is meant.
     if isinstance(command, Sequence) and not isinstance(command, (bytes, bytearray)):
-        return tuple(command)
+        return tuple(_as_text(f"command[{at}]", part) for at, part in enumerate(command))
+    if isinstance(command, os.PathLike):
+        raise InvalidArgument("command", repr(command)[:200], "a path alone: [path] runs it")
     return command
 
 
@@ -270,5 +273,11 @@ def _as_size(pty: Any) -> Any:
     return TERMINAL_SIZE if pty is True else tuple(pty) if isinstance(pty, list) else pty
 
 
-def _as_path(working_dir: object) -> Any:
-    return os.fspath(working_dir) if isinstance(working_dir, os.PathLike) else working_dir
+def _as_text(parameter: str, value: object) -> Any:
+    """Return a path as the text that it is; what is no path as it is, to be checked later."""
+    if not isinstance(value, os.PathLike):
+        return value
+    text = os.fspath(value)
+    if isinstance(text, bytes):
+        raise InvalidArgument(parameter, repr(value)[:200], "a path of texts, not of bytes")
+    return text

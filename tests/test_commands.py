@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import anyio
@@ -98,9 +98,9 @@ async def test_start_takes_every_argument() -> None:
     """What start is given reaches the far side, and info tells it but for values of env."""
     async with opened(agent_of()) as sandbox:
         handle = await sandbox.commands.start(
-            (STEPS, "argument"),
+            (STEPS, PurePosixPath("an/argument")),
             env={"A": "secret", "B": None},
-            working_dir=Path("sub"),
+            working_dir=PurePosixPath("sub"),
             timeout=60,
             name="steps",
             tags={"k": "v"},
@@ -108,7 +108,7 @@ async def test_start_takes_every_argument() -> None:
             process_id="mine",
         )
         info = await handle.info()
-        assert info.command == (STEPS, "argument")
+        assert info.command == (STEPS, "an/argument")
         assert (info.env_names, info.working_dir, info.timeout) == (("A", "B"), "sub", 60)
         assert (info.name, info.tags, info.merge_stderr) == ("steps", {"k": "v"}, True)
         assert (await handle.result()).stdout_bytes.count(b"\n") == 6

@@ -46,6 +46,7 @@ EXAMPLES: list[tuple[HopxError, str]] = [
     (errors.ProtocolError("what?"), "what?"),
     (errors.LocalProtocolError("a bug"), "a bug"),
     (errors.RemoteProtocolError("a gap"), "a gap"),
+    (errors.TlsError("no trust"), "no trust"),
     (errors.CommandError("fate"), "fate"),
     (errors.CommandFailed(EXIT, **FAILED), "cmd_1 (make all) exited with 3 after 1.0 s"),
     (

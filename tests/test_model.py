@@ -130,7 +130,14 @@ def test_a_ref_becomes_json_and_comes_back() -> None:
     assert CommandRef.from_json(ref.to_json()) == ref
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "5"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", "5"),
+        pytest.param("9" * 5000, id="huge"),
+        pytest.param("[" * 100_000, id="deep"),
+    ],
+)
 def test_what_is_no_ref_is_refused(text: str) -> None:
     """from_json raises a typed error."""
     with pytest.raises(InvalidArgument, match="ref="):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -13,7 +13,14 @@ from hopx_async.commands import Commands
 from hopx_async.errors import InvalidArgument
 from hopx_async.protocol import lifecycle
 from hopx_async.secret import Secret
-from hopx_async.spec import CommandSpec, StartOptions, new_process_id, refuse
+from hopx_async.spec import CommandSpec, StartOptions, as_spec, new_process_id, refuse
+
+
+class BytesPath:
+    """A path, as os.fspath understands it, that is no text."""
+
+    def __fspath__(self) -> bytes:
+        return b"file"
 
 
 def test_ids_are_fresh_valid_and_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +66,22 @@ def test_make_takes_the_arguments_of_a_start() -> None:
     assert CommandSpec.make("ls", process_id="mine").to_dict()["command"] == "ls"
 
 
+def test_paths_in_a_command_are_texts() -> None:
+    """A path is taken for the text that it is, as the program and as an argument."""
+    argv: list[str | PurePosixPath] = [PurePosixPath("/bin/echo"), "x", PurePosixPath("a b")]
+    spec = CommandSpec.make(argv)
+
+    assert spec.command == ("/bin/echo", "x", "a b")
+    assert as_spec(argv).command == spec.command
+
+
+def test_bytes_in_a_path_are_told_as_such() -> None:
+    """The error says which argument it is and what is wrong with it."""
+    argv: list[Any] = [BytesPath()]
+    with pytest.raises(InvalidArgument, match=r"command\[0\].*texts, not of bytes"):
+        CommandSpec.make(argv)
+
+
 def test_a_spec_shows_no_value_of_its_environment() -> None:
     """The repr of a spec has the names of variables alone."""
     text = repr(CommandSpec.make("true", env={"TOKEN": "s3cret"}))
@@ -85,6 +108,9 @@ def test_secrets_travel_as_texts_with_their_names() -> None:
         ({"command": []}, "command"),
         ({"command": b"ls"}, "command"),
         ({"command": ["ls", "a\0b"]}, "command[1]"),
+        ({"command": ["ls", BytesPath()]}, "command[1]"),
+        ({"command": ["ls", b"x"]}, "command[1]"),
+        ({"command": Path("/bin/ls")}, "command"),
         ({"command": "x" * (128 * 1024)}, "command"),
         ({"process_id": "../../x"}, "process_id"),
         ({"process_id": "$(x)"}, "process_id"),
@@ -102,6 +128,7 @@ def test_secrets_travel_as_texts_with_their_names() -> None:
         ({"timeout": float("inf")}, "timeout"),
         ({"working_dir": ""}, "working_dir"),
         ({"working_dir": 7}, "working_dir"),
+        ({"working_dir": BytesPath()}, "working_dir"),
         ({"name": ""}, "name"),
         ({"merge_stderr": "yes"}, "merge_stderr"),
     ],

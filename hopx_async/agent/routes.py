@@ -146,5 +146,5 @@ async def _params(request: web.Request) -> dict[str, Any]:
     body = await request.read()
     try:
         return _body.decode(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument("body", f"{len(body)} bytes", f"a JSON object ({error})") from None

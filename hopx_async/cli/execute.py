@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 import sys
 from functools import partial
 from typing import Any
 
-import anyio
-import anyio.to_thread
-
+from hopx_async.cli.intake import intake
 from hopx_async.cli.job import Command
 from hopx_async.cli.place import Place
 from hopx_async.cli.run import Feed, run_all
@@ -101,25 +98,12 @@ async def feed(source: int, handle: CommandHandle) -> None:
     """Send what comes from a descriptor to a command, up to its end; no more than it takes.
 
     Cancelling it is safe: what was read and not sent is lost, as in a pipe whose reader has gone.
+    Who else reads from the same pipe gets what this one does not.
     """
     try:
-        while data := await _read(source):
-            await handle.send_stdin(data)
+        with intake(source) as given:
+            while data := await given.read(lifecycle.STDIN_BYTES):
+                await handle.send_stdin(data)
         await handle.close_stdin()
     except StdinClosed:
         pass  # it does not want any more
-
-
-async def _read(source: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    ready = anyio.Event()
-    try:
-        loop.add_reader(source, ready.set)
-    except (PermissionError, NotImplementedError):
-        # A file is always ready; elsewhere than on Unix nothing can be waited for.
-        return await anyio.to_thread.run_sync(os.read, source, lifecycle.STDIN_BYTES)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(source)
-    return os.read(source, lifecycle.STDIN_BYTES)

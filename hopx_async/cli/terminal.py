@@ -14,6 +14,7 @@ from types import ModuleType
 import anyio
 import anyio.to_thread
 
+from hopx_async.cli.intake import Intake, intake
 from hopx_async.cli.interrupt import PATIENCE
 from hopx_async.errors import InvalidArgument, StdinClosed, Unsupported
 from hopx_async.handle import CommandHandle
@@ -60,10 +61,10 @@ class Terminal:
             BrokenPipeError: If the terminal has gone.
             HopxError: As for `CommandHandle.send_stdin` and `CommandHandle.resize`.
         """
-        with self._raw() as changed:
+        with self._raw() as changed, intake(self._keys) as typed:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._follow_size, handle, changed)
-                await self._pass_keys(handle)
+                await self._pass_keys(handle, typed)
 
     async def show(self, data: bytes) -> None:
         """Write output as it is; a terminal that takes nothing holds up nobody else.
@@ -108,40 +109,34 @@ class Terminal:
             changed.clear()
             await handle.resize(*self.size())
 
-    async def _pass_keys(self, handle: CommandHandle) -> None:
+    async def _pass_keys(self, handle: CommandHandle, typed: Intake) -> None:
         try:
             while True:
-                keys, self._typed = self._typed or await self._read(), b""
+                keys, self._typed = self._typed or await _read(typed), b""
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._listen_to_despair)
+                    group.start_soon(self._listen_to_despair, typed)
                     await handle.send_stdin(keys)
                     group.cancel_scope.cancel()
         except* StdinClosed:
             pass
         await anyio.sleep_forever()  # it is ending: what it says last is still shown
 
-    async def _listen_to_despair(self) -> None:
+    async def _listen_to_despair(self, typed: Intake) -> None:
         await anyio.sleep(_HANGING_SECONDS)
         while len(self._typed) < _KEPT_BYTES:
-            self._typed += await self._read()
+            self._typed += await _read(typed)
             if self._typed.endswith(_DESPAIR):
                 for _ in range(PATIENCE + 1):  # as if it were typed without --pty
                     os.kill(os.getpid(), signal.SIGINT)
                 return
 
-    async def _read(self) -> bytes:
-        loop = asyncio.get_running_loop()
-        ready = anyio.Event()
-        loop.add_reader(self._keys, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(self._keys)
-        with _gone_is_broken():
-            keys = os.read(self._keys, _KEYS)
-        if not keys:
-            raise BrokenPipeError(errno.EPIPE, "the terminal has gone")
-        return keys
+
+async def _read(typed: Intake) -> bytes:
+    with _gone_is_broken():
+        keys = await typed.read(_KEYS)
+    if not keys:
+        raise BrokenPipeError(errno.EPIPE, "the terminal has gone")
+    return keys
 
 
 def _modules() -> tuple[ModuleType, ModuleType]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from hopx_async.control.answers import error_answer
+from hopx_async.front import FirstRequest
 
 __all__ = ["Handler"]
 
 
-class Handler(web.RequestHandler):
-    """aiohttp's protocol; says in JSON, too, what is wrong with bytes that are no request.
+class Handler(FirstRequest):
+    """Says in JSON, too, what is wrong with bytes that are no request.
 
     It logs nothing of them: a header may hold a key.
     """

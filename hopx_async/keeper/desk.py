@@ -78,9 +78,11 @@ class Desk:
     # Requests.
 
     def _take(self, message: Message) -> None:
+        # Another agent that comes meanwhile has numbers of its own.
+        message["link"] = self.agent
         problem = checks.problem_with_request(message)
         if problem is not None:
-            self._refuse_argument(message.get("rid"), problem)
+            self._refuse_argument(message, problem)
             return
         process_id = checks.id_of(message)
         if message["op"] == "start" or process_id in self._queued:
@@ -120,9 +122,9 @@ class Desk:
         else:
             self._kill(message)
 
-    def _refuse_argument(self, rid: object, problem: lifecycle.Problem) -> None:
+    def _refuse_argument(self, message: Message, problem: lifecycle.Problem) -> None:
         self._refuse(
-            rid,
+            message,
             "invalid_argument",
             str(problem),
             parameter=problem.parameter,
@@ -130,39 +132,45 @@ class Desk:
             rule=problem.rule,
         )
 
-    def _refuse(self, rid: object, code: str, message: str, **data: object) -> None:
-        if self.agent is not None:
-            self.agent.refuse(rid, code, message, **data)
+    def _asks(self, message: Message) -> AgentLink | None:
+        """Return the agent that has sent *message*, if it still is there."""
+        return self.agent if message["link"] is self.agent else None
 
-    def _reply(self, rid: int, ok: str) -> None:
-        if self.agent is not None:
-            self.agent.reply(rid, ok)
+    def _refuse(self, message: Message, code: str, sentence: str, **data: object) -> None:
+        if (agent := self._asks(message)) is not None:
+            agent.refuse(message.get("rid"), code, sentence, **data)
+
+    def _reply(self, message: Message, ok: str) -> None:
+        if (agent := self._asks(message)) is not None:
+            agent.reply(message["rid"], ok)
 
     def _signal(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])
         if command is None or command.dead:
-            self._refuse(message["rid"], "command_ended", f"{message['id']} has ended")
+            self._refuse(message, "command_ended", f"{message['id']} has ended")
             return
         number = getattr(signal, message["name"])
         if number == signal.SIGKILL:
             self._keeper.groups.asked_to_die(command.process_id)
         delivered = command.signal(message["signal_id"], number, message.get("cause"))
-        self._reply(message["rid"], f'{{"delivered":{compact(delivered)}}}')
+        self._reply(message, f'{{"delivered":{compact(delivered)}}}')
 
     def _stdin(self, message: Message) -> None:
-        rid, process_id = message["rid"], message["id"]
+        process_id = message["id"]
         command = self._keeper.commands.get(process_id)
         if command is None or command.dead:
-            self._refuse(rid, "command_ended", f"{process_id} has ended")
+            self._refuse(message, "command_ended", f"{process_id} has ended")
         elif command.stdin is None:
-            self._refuse(rid, "no_stdin", f"{process_id} was started without stdin")
+            self._refuse(message, "no_stdin", f"{process_id} was started without stdin")
         else:
 
             def answer(problem: str | None, offset: int) -> None:
                 if problem is None:
-                    self._reply(rid, f'{{"offset":{offset}}}')
+                    self._reply(message, f'{{"offset":{offset}}}')
                 else:
-                    self._refuse(rid, problem, f"{process_id} has taken {offset} bytes of stdin")
+                    self._refuse(
+                        message, problem, f"{process_id} has taken {offset} bytes of stdin"
+                    )
 
             data = b64decode(message["data"])
             command.stdin.take(message["offset"], data, message["eof"], answer)
@@ -170,23 +178,23 @@ class Desk:
     def _resize(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])
         if command is None or command.dead:
-            self._refuse(message["rid"], "command_ended", f"{message['id']} has ended")
+            self._refuse(message, "command_ended", f"{message['id']} has ended")
         elif not command.typed:
-            self._refuse(message["rid"], "no_terminal", f"{message['id']} has no terminal")
+            self._refuse(message, "no_terminal", f"{message['id']} has no terminal")
         else:
             done = command.resize(*message["size"])
-            self._reply(message["rid"], f'{{"delivered":{compact(done)}}}')
+            self._reply(message, f'{{"delivered":{compact(done)}}}')
 
     def _hold(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])
         if command is not None:
             self._keeper.holding.hold(command, message["offset"], message["seconds"])
-        self._reply(message["rid"], "{}")
+        self._reply(message, "{}")
 
     def _usage(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])
         told = command is not None and command.sample(compact(message["usage"]).encode("ascii"))
-        self._reply(message["rid"], f'{{"delivered":{compact(told)}}}')
+        self._reply(message, f'{{"delivered":{compact(told)}}}')
 
     def _kill(self, message: Message) -> None:
         command = self._keeper.commands.get(message["id"])
@@ -195,14 +203,14 @@ class Desk:
         means = self._keeper.groups.means(message["id"])
 
         def done(left: list[tuple[int, str]]) -> None:
-            self._reply(message["rid"], compact({"survivors": left, "means": means}))
+            self._reply(message, compact({"survivors": left, "means": means}))
 
         self._keeper.killer.kill(message["id"], message["grace"], done)
 
     def _start(self, message: Message) -> None:
-        rid, public = message["rid"], message["public"]
+        public = message["public"]
         if self._keeper.stopping:
-            self._refuse(rid, "stopping", "the sandbox is being stopped")
+            self._refuse(message, "stopping", "the sandbox is being stopped")
             return
         # Whoever finds the log tells by it whose it is.
         spec = compact({**public, "keeper": self._keeper.number})
@@ -210,21 +218,21 @@ class Desk:
         try:
             log.claim(spec.encode("ascii"))
         except FileExistsError:
-            self._refuse(rid, "conflict_claimed", f"the id {log.process_id} is in use")
+            self._refuse(message, "conflict_claimed", f"the id {log.process_id} is in use")
         except DiskFullError as error:
             self._keeper.store.tell(str(error))
-            self._refuse(rid, "disk_full", f"no room for the log of {log.process_id}: {error}")
+            self._refuse(message, "disk_full", f"no room for the log of {log.process_id}: {error}")
         except OSError as error:
-            self._refuse(rid, "keeper_fault", str(error), errno=error.errno)
+            self._refuse(message, "keeper_fault", str(error), errno=error.errno)
         else:
-            self._run(rid, log, spec, message)
+            self._run(log, spec, message)
 
-    def _run(self, rid: int, log: Log, spec: str, message: Message) -> None:
+    def _run(self, log: Log, spec: str, message: Message) -> None:
         public = message["public"]
         try:
             plumbing = Plumbing(public)
         except OSError as error:
-            self._spawn_failed(rid, log, spec, error.errno or 0, "pipe")
+            self._spawn_failed(message, log, spec, error.errno or 0, "pipe")
             return
         try:
             with self._keeper.groups.around(log.process_id, public):
@@ -241,7 +249,7 @@ class Desk:
         except (SpawnFailedError, OSError) as error:
             plumbing.close_ours()
             named = error.filename if isinstance(error, SpawnFailedError) else "spawn"
-            self._spawn_failed(rid, log, spec, error.errno or 0, named)
+            self._spawn_failed(message, log, spec, error.errno or 0, named)
             return
         finally:
             plumbing.close_theirs()
@@ -277,9 +285,11 @@ class Desk:
         if self.agent is not None:
             self.agent.changed(command, spec=spec)
         started = f'"pid":{spawned.pid},"started_at":{spawned.started_at!r},"created":true'
-        self._reply(message["rid"], f"{{{started}}}")
+        self._reply(message, f"{{{started}}}")
 
-    def _spawn_failed(self, rid: int, log: Log, spec: str, number: int, filename: str) -> None:
+    def _spawn_failed(
+        self, message: Message, log: Log, spec: str, number: int, filename: str
+    ) -> None:
         outcome = compact(failed_exit(number, filename))
         record = log.append(records.EXITED, outcome.encode("ascii"))
         log.close()
@@ -289,4 +299,4 @@ class Desk:
         if self.agent is not None:
             self.agent.failed(log.process_id, spec, log.end, record)
         sentence = f"{os.strerror(number)}: {filename!r}"
-        self._refuse(rid, "spawn_failed", sentence, errno=number, filename=filename)
+        self._refuse(message, "spawn_failed", sentence, errno=number, filename=filename)

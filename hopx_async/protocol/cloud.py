@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import attrs
-import msgspec
 
 from hopx_async.errors import (
     AgentFault,
@@ -23,7 +22,7 @@ from hopx_async.errors import (
     RemoteProtocolError,
     Unsupported,
 )
-from hopx_async.protocol.envelopes import read_envelope, unix_time
+from hopx_async.protocol.envelopes import read_envelope, read_json, unix_time
 
 __all__ = [
     "MAX_TIMEOUT",
@@ -141,10 +140,7 @@ def read_object(body: bytes) -> Json:
     Raises:
         RemoteProtocolError: If it is something else.
     """
-    try:
-        value: Any = msgspec.json.decode(body) if body.strip() else {}
-    except (msgspec.DecodeError, RecursionError):
-        value = None
+    value = read_json(body) if body.strip() else {}
     if not isinstance(value, dict):
         shown = body[:80].decode(errors="replace")
         raise RemoteProtocolError(f"no answer of a control plane: {shown!r}")

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import msgspec
 
-__all__ = ["Told", "read_envelope", "told_by", "unix_time"]
+__all__ = ["Told", "read_envelope", "read_json", "told_by", "unix_time"]
 
 _SHOWN = 200
 #: Longer is no wait that anybody meant: a time of the clock, or an attack.
@@ -44,6 +44,17 @@ class Told:
     enveloped: bool = False
 
 
+def read_json(body: bytes | str) -> Any:
+    """Return what an answer holds; None if it is no JSON, or such as nobody means.
+
+    That is what is nested deeper than can be read, and numbers that no number here can be.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError):  # DecodeError is a ValueError
+        return None
+
+
 def read_envelope(body: bytes, headers: Mapping[str, str] | None = None) -> Told:
     """Return what the body of a refusal says, whatever it is.
 
@@ -51,10 +62,7 @@ def read_envelope(body: bytes, headers: Mapping[str, str] | None = None) -> Told
         body: It.
         headers: Those of the answer; case matters not where the mapping ignores it.
     """
-    try:
-        value: Any = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
-        value = None
+    value = read_json(body)
     enveloped = isinstance(value, dict)
     return told_by(value if enveloped else {}, headers or {}, enveloped=enveloped)
 
@@ -111,6 +119,6 @@ def _seconds(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return min(number, _MOST_SECONDS) if 0 <= number < float("inf") else None

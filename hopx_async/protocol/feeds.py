@@ -12,7 +12,9 @@ from typing import Literal, TypeAlias
 
 __all__ = ["PROBE_FIRST", "PROBE_LAST", "Feed", "Feeds"]
 
-Feed: TypeAlias = Literal["socket", "poll"]
+#: What carries a link. Between markers and anything else there is no choice: they are the one
+#: feed where the agent is none of ours.
+Feed: TypeAlias = Literal["socket", "poll", "markers"]
 
 #: Seconds of long-poll after which the socket is tried again for the first time.
 PROBE_FIRST = 2.0

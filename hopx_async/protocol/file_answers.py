@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
-import msgspec
 
 from hopx_async.errors import (
     AgentFault,
@@ -27,7 +26,7 @@ from hopx_async.errors import (
     RemoteProtocolError,
     Unsupported,
 )
-from hopx_async.protocol.envelopes import Told, read_envelope, told_by, unix_time
+from hopx_async.protocol.envelopes import Told, read_envelope, read_json, told_by, unix_time
 
 __all__ = [
     "FileEvent",
@@ -152,10 +151,7 @@ def change(text: str | bytes, now: float) -> FileEvent | str | None:
     """
     if not text:
         return None
-    try:
-        value: Any = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        value = None
+    value = read_json(text)
     match value:
         case {"type": "status"}:
             return "watching"
@@ -233,10 +229,7 @@ def _by_status(status: int, told: Told, message: str, path: str | None) -> ApiEr
 
 def _object(body: bytes, *keys: str) -> dict[str, Any]:
     """Return the object in an answer; whatever lacks a key of *keys* is none of ours."""
-    try:
-        value: Any = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        value = None
+    value = read_json(body)
     if not isinstance(value, dict) or is_catch_all(value) or not value.keys() >= set(keys):
         shown = body[:_SHOWN].decode(errors="replace")
         raise RemoteProtocolError(f"no answer of a route of files: {shown!r}")

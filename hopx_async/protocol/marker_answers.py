@@ -148,7 +148,7 @@ def read_answer(operation: str, text: str) -> list[Line]:
         raise CutAnswer(f"an answer to {operation} without its end, of {len(text)} characters")
     try:
         return [_LINES[kind](fields) for kind, *fields in map(str.split, lines[1:-1])]
-    except (KeyError, ValueError, IndexError, TypeError, OverflowError) as error:
+    except _NO_ANSWER as error:
         raise RemoteProtocolError(f"no answer to {operation}: {error!r}") from error
 
 
@@ -196,6 +196,10 @@ def _bytes(text: str) -> bytes:
         return b"" if text == "-" else base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(str(error)) from error
+
+
+# A number of JSON may be too large, and an object nested too deep.
+_NO_ANSWER = (KeyError, ValueError, IndexError, TypeError, OverflowError, RecursionError)
 
 
 def _json(data: bytes) -> dict[str, Any]:

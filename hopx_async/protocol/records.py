@@ -240,7 +240,7 @@ class Record:
         """
         try:
             value = json.loads(self.payload)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # of huge numbers, of deep nesting
             raise RecordError(f"no JSON in {self!r}: {error}") from error
         if not isinstance(value, dict):
             raise RecordError(f"no JSON object in {self!r}")

@@ -10,8 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from hopx_async.errors import (
     ApiError,
     HopxError,
@@ -22,6 +20,7 @@ from hopx_async.errors import (
     Unsupported,
 )
 from hopx_async.protocol import lifecycle
+from hopx_async.protocol.envelopes import read_json
 from hopx_async.protocol.file_answers import is_catch_all, refusal
 
 __all__ = ["MAX_RUN_BYTES", "RUN_PATH", "Ran", "read_run", "run_request"]
@@ -91,10 +90,7 @@ def read_run(
         Unsupported: If it has no such route.
         RemoteProtocolError: If it is no answer.
     """
-    try:
-        value: Any = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        value = None
+    value = read_json(body)
     # A 500 may carry all that a 200 does: then the program ran, and said so.
     ran = _ran(value) if isinstance(value, dict) and (status == 200 or status >= 500) else None
     if ran is not None:

@@ -223,7 +223,7 @@ def _decode(decoder: msgspec.json.Decoder[Any], text: str | bytes) -> Any:
                 f"a text frame of {len(data)} bytes, at most {MAX_CONTROL_BYTES}"
             )
         return decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (ValueError, RecursionError) as error:  # DecodeError is a ValueError
         raise RemoteProtocolError(f"an unknown frame: {error}") from error
 
 

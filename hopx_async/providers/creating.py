@@ -32,6 +32,7 @@ from hopx_async.errors import (
     RemoteProtocolError,
     SandboxNotFound,
     TemplateNotFound,
+    TlsError,
     TransportError,
     UsageError,
 )
@@ -131,7 +132,7 @@ async def _undo(client: Client, call: asyncio.Future[Made]) -> None:
     try:
         with anyio.CancelScope(shield=True), anyio.fail_after(UNDO_SECONDS):
             await asyncio.wait([call])
-            if isinstance(call.exception(), (ApiError, AgentUnreachable)):
+            if isinstance(call.exception(), (ApiError, AgentUnreachable, TlsError)):
                 return  # it was refused, or never sent
             sandbox_id = call.result().info.sandbox_id
             doubt = f"sandbox {sandbox_id} is not known to be deleted"

@@ -159,7 +159,7 @@ class FaultyTransport(Transport):
 
     def __init__(self, inner: Transport, faults: Faults) -> None:
         self.name = inner.name
-        self.polls = inner.polls
+        self.polls, self.feed = inner.polls, inner.feed
         self._inner = inner
         self._faults = faults
 

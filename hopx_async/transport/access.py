@@ -24,6 +24,7 @@ from hopx_async.errors import (
 from hopx_async.protocol.rate import RateBudget
 from hopx_async.transport.bodies import Body
 from hopx_async.transport.files import PIECE_BYTES
+from hopx_async.transport.tls import hopeless
 
 __all__ = [
     "CONNECT_SECONDS",
@@ -261,6 +262,7 @@ def translated(name: str, what: str, seconds: float) -> Generator[anyio.CancelSc
         RequestTimeout: If the time is over.
         ConnectError: If no connection could be made.
         ConnectionLost: If one broke.
+        TlsError: If the far side is not to be trusted.
     """
     try:
         with anyio.fail_after(seconds) as scope:
@@ -272,6 +274,14 @@ def translated(name: str, what: str, seconds: float) -> Generator[anyio.CancelSc
     except TimeoutError:
         raise RequestTimeout(f"{name} did not answer {what} in {seconds:g} s") from None
     except aiohttp.ClientConnectorError as error:
-        raise ConnectError(f"cannot reach {name}: {error.os_error}") from error
+        cause = _cause(error)
+        raise hopeless(name, cause) or ConnectError(f"cannot reach {name}: {cause}") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ConnectionLost(f"{name} broke off: {error!r}") from error
+
+
+def _cause(error: aiohttp.ClientConnectorError) -> BaseException:
+    # Older versions of aiohttp have no os_error where it is about a certificate.
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return error.certificate_error
+    return error.os_error

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from hopx_async.errors import RemoteProtocolError, Unsupported
+from hopx_async.protocol.feeds import Feed
 from hopx_async.transport.files import FileStore
 
 __all__ = ["Channel", "SocketRefused", "Transport"]
@@ -53,6 +54,8 @@ class Transport(ABC):
     name: str = "agent"
     #: Whether `connect_poll` is there for when sockets are blocked.
     polls: bool = False
+    #: What `connect` opens, in the words of ``statistics()``.
+    feed: Feed = "socket"
 
     @abstractmethod
     async def request(self, method: str, params: dict[str, Any]) -> Any:

@@ -16,12 +16,13 @@ from hopx_async.errors import (
     ConnectError,
     RateLimited,
     RemoteProtocolError,
+    TlsError,
     TransportError,
 )
 from hopx_async.protocol import cloud
 from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER
 from hopx_async.protocol.token_life import TokenLife
-from hopx_async.transport.access import Access, check_url, read_body, send, translated
+from hopx_async.transport.access import Access, check_url, exchange, read_body, send
 from hopx_async.transport.bodies import JsonBody
 from hopx_async.transport.control_plane import ControlPlane
 from hopx_async.transport.single_flight import SingleFlight
@@ -75,7 +76,7 @@ class TokenBox:
         if self._token is not None and self._life.is_due(anyio.current_time()):
             try:
                 await self._flight.join()
-            except (TransportError, AgentFault, RateLimited):
+            except (TransportError, TlsError, AgentFault, RateLimited):
                 # It has not ended yet: whoever has work is not to wait for a new one.
                 if not self._life.failed(anyio.current_time()):
                     raise
@@ -207,6 +208,9 @@ class CloudAccess(Access):
 async def ask_agent(access: Access, verb: str, path: str, body: object = None) -> dict[str, Any]:
     """Return the object with which an agent answers one plain request, sent once; see `send`.
 
+    Its time begins when its turn to be sent has come, however long that takes. Cancelling it
+    closes its connection; the agent may act on it all the same.
+
     Args:
         access: The way there.
         verb: HTTP's method.
@@ -219,10 +223,12 @@ async def ask_agent(access: Access, verb: str, path: str, body: object = None) -
         TransportError: If nobody answered.
         RemoteProtocolError: If the answer is no object.
     """
-    with translated(access.name, f"{verb} {path}", _ANSWER_SECONDS):
-        content = None if body is None else JsonBody(body)
-        async with await send(access, verb, path, (), content) as response:
-            answer = await read_body(response, _MAX_ANSWER)
+    content = None if body is None else JsonBody(body)
+    async with (
+        exchange(access, f"{verb} {path}", _ANSWER_SECONDS),
+        await send(access, verb, path, (), content, admitted=True) as response,
+    ):
+        answer = await read_body(response, _MAX_ANSWER)
     return _judged(access, response, answer)
 
 

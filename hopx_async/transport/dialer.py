@@ -87,7 +87,9 @@ class Dialer:
 
     async def _open(self, feed: Feed) -> Dialed:
         transport = self._transport
-        channel = await (transport.connect() if feed == "socket" else transport.connect_poll())
+        if feed != "poll":
+            feed = transport.feed
+        channel = await (transport.connect_poll() if feed == "poll" else transport.connect())
         try:
             with anyio.fail_after(GREETING_SECONDS):
                 return Dialed(channel, feed, await channel.receive())

@@ -13,6 +13,7 @@ from hopx_async.errors import (
     RemoteProtocolError,
 )
 from hopx_async.protocol import poll, wire
+from hopx_async.protocol.envelopes import read_json
 from hopx_async.transport.access import Access, authorized, read_body, send, translated
 from hopx_async.transport.base import Channel, Transport
 from hopx_async.transport.bodies import RawBody
@@ -112,10 +113,7 @@ class HttpTransport(Transport, Poster):
             return answer.status, await read_body(answer, _MAX_ANSWER)
 
     def _result(self, status: int, body: bytes, *, polled: bool = False) -> Any:
-        try:
-            value = msgspec.json.decode(body)
-        except msgspec.DecodeError:
-            value = None
+        value = read_json(body)
         if status < 400 and value is not None:
             return value
         error = value.get("error") if isinstance(value, dict) else None

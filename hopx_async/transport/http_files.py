@@ -12,7 +12,6 @@ from typing import Any
 
 import aiohttp
 import anyio
-import msgspec
 
 from hopx_async.errors import (
     HopxError,
@@ -20,6 +19,7 @@ from hopx_async.errors import (
     RemoteProtocolError,
 )
 from hopx_async.protocol import file_answers
+from hopx_async.protocol.envelopes import read_json
 from hopx_async.protocol.file_answers import FileInfo
 from hopx_async.protocol.rate import DEFAULT_RETRY_AFTER
 from hopx_async.transport.access import Access, authorized, exchange, read_body, send, translated
@@ -213,10 +213,6 @@ async def _not_catch_all(response: aiohttp.ClientResponse) -> bytes:
     if response.content_type != "application/json" or length is None or length > _CATCH_ALL_BYTES:
         return b""
     body = await read_body(response, _CATCH_ALL_BYTES)
-    try:
-        value = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return body
-    if file_answers.is_catch_all(value):
+    if file_answers.is_catch_all(read_json(body)):
         raise RemoteProtocolError(f"the far side knows no downloads: {body[:80]!r}")
     return body

@@ -44,6 +44,8 @@ class MarkerTransport(Transport):
         polls_made: How many polls were made so far.
     """
 
+    feed = "markers"
+
     def __init__(
         self,
         shell: Shell,

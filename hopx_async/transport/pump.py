@@ -47,7 +47,7 @@ class Pump:
 
     Attributes:
         reconnects: How often a connection was lost and made anew.
-        feed: What carries the link now: a socket or the long-poll; None while nothing does.
+        feed: What carries the link now; None while nothing does.
         patience: How its calls are tried again.
     """
 

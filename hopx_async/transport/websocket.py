@@ -26,6 +26,7 @@ from hopx_async.errors import (
 from hopx_async.protocol import wire
 from hopx_async.transport.base import Channel, SocketRefused
 from hopx_async.transport.byte_reader import use_byte_reader
+from hopx_async.transport.tls import hopeless
 
 __all__ = ["PASSING_STATUSES", "PING_SECONDS", "WebSocketChannel", "open_channel"]
 
@@ -62,7 +63,7 @@ _log.addFilter(_without_secrets)
 def _told_by_us(status: int, body: bytes) -> HopxError | None:
     try:
         return wire.error_from_dict(msgspec.json.decode(body)["error"], status=status)
-    except (msgspec.DecodeError, TypeError, KeyError):
+    except (msgspec.DecodeError, RecursionError, TypeError, KeyError):
         return None
 
 
@@ -93,6 +94,7 @@ async def open_channel(
         ApiError: If the handshake is refused for good.
         SocketRefused: If what answered is not our agent.
         ConnectError: If nobody answered, or not yet.
+        TlsError: If the far side is not to be trusted.
     """
     try:
         connection = await connect(
@@ -113,7 +115,8 @@ async def open_channel(
     except InvalidStatus as error:
         raise _refusal(error, name, refused) from error
     except (InvalidHandshake, OSError, TimeoutError, EOFError) as error:
-        raise ConnectError(f"cannot reach {name}: {error or type(error).__name__}") from error
+        shown = error if str(error) else type(error).__name__
+        raise hopeless(name, error) or ConnectError(f"cannot reach {name}: {shown}") from error
     except WebSocketException as error:
         raise SocketRefused(f"{name} speaks no websocket: {error}") from error
     return WebSocketChannel(connection, name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hopx_async.agent import front
+from hopx_async import front
 from hopx_async.agent.front import Full
 from tests.agent.harness import serving
 

@@ -44,6 +44,8 @@ async def test_a_start_is_created_once(tmp_path: Path) -> None:
         (b'{"command":"x","env":{"A=B":"c"}}', "env"),
         (b'{"command":"\\ud800"}', "body"),
         (b"\xff", "body"),
+        pytest.param(b'{"timeout":' + b"9" * 5000 + b"}", "body", id="a huge number"),
+        pytest.param(b'{"command":' + b"[" * 100_000, "body", id="deep"),
     ],
 )
 async def test_a_bad_start_starts_nothing(tmp_path: Path, body: bytes, parameter: str) -> None:

@@ -27,6 +27,19 @@ def test_start_is_answered_after_it_was_told(keeper: KeeperProcess, tmp_path: Pa
     assert read_log(tmp_path, "a")[1].json() == told["spec"]
 
 
+def test_late_answers_are_no_other_agents(keeper: KeeperProcess) -> None:
+    """What an agent that has gone asked for last is not answered to the one that came."""
+    keeper.start("a", "trap '' TERM; echo up; while :; do sleep 1; done")
+    keeper.wait_for_output("a", b"up")
+    rid = keeper.send("kill", id="a", grace=0.5)
+    keeper.connect_agent()
+    assert keeper.end_of("a")["reason"] == "killed"
+    # Their numbers would be the same.
+    keeper.ask("signal", id="a", name="SIGHUP", signal_id="s", cause=None)
+
+    assert rid not in keeper.replies
+
+
 def test_claimed_id_is_a_conflict(keeper: KeeperProcess) -> None:
     """An id in use is refused, alive or ended, and nothing is started."""
     keeper.start("a", "sleep 60")

@@ -9,10 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopx_async.protocol.envelopes import read_envelope, told_by, unix_time
+from hopx_async.protocol.envelopes import read_envelope, read_json, told_by, unix_time
 
 FLAT = {"error": "text", "code": "RESOURCE_NOT_FOUND", "request_id": "req"}
 NESTED = {"error": {"message": "text", "code": "RESOURCE_NOT_FOUND", "request_id": "req"}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"\xff", b"9" * 5000, b'{"a":' + b"9" * 5000 + b"}", b"[" * 100_000, "\ud800"],
+    ids=["nothing", "a page", "bytes", "huge", "huge inside", "deep", "no text"],
+)
+def test_what_is_no_json_is_nothing(body: bytes | str) -> None:
+    """Also numbers that Python refuses to read, and what is nested too deep."""
+    assert read_json(body) is None
+    if isinstance(body, bytes):
+        assert not read_envelope(body).enveloped
+
+
+def test_an_endless_wait_is_no_hint() -> None:
+    """A number that is too large for seconds breaks nothing."""
+    body = b'{"error":{"message":"no","retry_after":1' + b"0" * 4000 + b"}}"
+    assert read_envelope(body).message == "no"
+    assert read_envelope(body).retry_after is None
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,12 @@ def test_a_listing_is_read_in_either_spelling() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [CATCH_ALL, b"", b"[]", b"<html>", b'{"files":7}', b'{"files":[7]}', b'{"files":[{"size":1}]}'],
+    [
+        *(CATCH_ALL, b"", b"[]", b"<html>", b'{"files":7}', b'{"files":[7]}'),
+        b'{"files":[{"size":1}]}',
+        pytest.param(b'{"files":[' + b"9" * 5000 + b"]}", id="a huge number"),
+        pytest.param(b'{"files":' + b"[" * 100_000, id="deep"),
+    ],
 )
 def test_what_is_no_listing_is_not_believed(body: bytes) -> None:
     """An answer of another kind, 200 or not, is a protocol error and no empty directory."""
@@ -175,6 +180,7 @@ def test_frames_of_a_watch_are_events() -> None:
         (CATCH_ALL, errors.RemoteProtocolError),
         (b"[]", errors.RemoteProtocolError),
         (b"{", errors.RemoteProtocolError),
+        pytest.param(b"[" * 100_000, errors.RemoteProtocolError, id="deep"),
     ],
 )
 def test_frames_that_end_a_watch_are_errors(frame: bytes, kind: type[Exception]) -> None:

@@ -97,6 +97,10 @@ def test_a_part_of_an_answer_is_none(size: int) -> None:
         answer(f"c a 90 0 1 1 70 {b64(RECORD[:-1])} -"),
         answer(f"c a 1 0 - - - - {b64(b'[]')}"),
         answer("k a 17"),
+        pytest.param(
+            answer("c a 1 0 - - - - " + b64(b'{"a":' + b"9" * 5000 + b"}")), id="a huge number"
+        ),
+        pytest.param(answer("c a 1 0 - - - - " + b64(b'{"a":' + b"[" * 100_000)), id="deep"),
     ],
 )
 def test_what_is_no_answer_is_refused(text: str) -> None:

@@ -62,7 +62,16 @@ def test_a_base_of_another_size_is_refused() -> None:
         record.base()
 
 
-@pytest.mark.parametrize("payload", [b"[]", b"{", b"\xff"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"[]",
+        b"{",
+        b"\xff",
+        pytest.param(b'{"pid":' + b"9" * 5000 + b"}", id="a huge number"),
+        pytest.param(b'{"pid":' + b"[" * 60_000, id="deep"),
+    ],
+)
 def test_json_that_is_no_object_is_refused(payload: bytes) -> None:
     """Json raises for anything but a JSON object."""
     (record,) = read_all(records.encode(records.EXITED, 1.0, payload))

@@ -120,3 +120,14 @@ def test_a_request_has_an_id() -> None:
     with pytest.raises(errors.AgentFault) as caught:
         read_run(500, b'{"error":"x","request_id":"req_2"}', request_id="req_1")
     assert caught.value.request_id == "req_2"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"stdout":"","stderr":"","exit_code":' + b"9" * 5000 + b"}", b"[" * 100_000],
+    ids=["a huge number", "deep"],
+)
+def test_json_that_cannot_be_read_is_no_answer(body: bytes) -> None:
+    """What a far side sends never ends in an error of Python's own."""
+    with pytest.raises(errors.RemoteProtocolError):
+        read_run(200, body)

@@ -47,6 +47,14 @@ def test_controls_come_back() -> None:
         '[{"t": "ask", "ask": 1, "id": "x", "after": -1}]',
         '[{"t": "credit", "ask": 1, "total": 1.5}]',
         "\ud800",
+        pytest.param('[{"t": "call", "call": %s}]' % ("9" * 5000), id="a huge number"),
+        pytest.param(
+            '[{"t": "call", "call": 1, "method": "x", "params": {"a": %s}}]' % ("9" * 5000),
+            id="a huge number inside",
+        ),
+        pytest.param(
+            '[{"t": "call", "call": 1, "method": "x", "params": {"a": ' + "[" * 100_000, id="deep"
+        ),
     ],
 )
 def test_an_unknown_frame_is_refused(text: str) -> None:

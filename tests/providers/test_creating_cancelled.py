@@ -4,84 +4,84 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, NoReturn
 
 import anyio
 import pytest
 from aiohttp import web
 
+from hopx_async.errors import TlsError
 from hopx_async.providers import creating
 from hopx_async.providers.creating import created
 from tests.providers.test_creating import CREATE, WISH, refusing
-from tests.support.service import served
+from tests.support.service import Service, served
+
+Refusal = Callable[[Service], web.StreamResponse]
 
 
-async def test_a_cancelled_create_leaves_nothing() -> None:
-    """Cancelled while it is answered, what it makes is deleted before it ends."""
+class Sent(NamedTuple):
+    """A create whose request has arrived.
+
+    Attributes:
+        service: Where.
+        task: Who waits for it.
+        gate: Once it is set, the request is answered.
+    """
+
+    service: Service
+    task: asyncio.Task[Any]
+    gate: anyio.Event
+
+    async def cancel(self) -> None:
+        """Cancel it, and let everything happen that can."""
+        self.task.cancel()
+        await anyio.wait_all_tasks_blocked()
+
+    async def end(self) -> None:
+        """Let it be answered, and see that it ends cancelled all the same."""
+        self.gate.set()
+        await asyncio.wait([self.task])
+        assert self.task.cancelled()
+
+
+@asynccontextmanager
+async def sent(refusal: Refusal | None = None) -> AsyncGenerator[Sent]:
+    """Have a create whose request has arrived; the answer will be a *refusal*, None for a yes."""
     async with served() as service, service.client() as client:
         arrived, gate = anyio.Event(), anyio.Event()
 
-        async def slowly(_: web.Request) -> None:
+        async def slowly(_: web.Request) -> web.StreamResponse | None:
             arrived.set()
             await gate.wait()
+            return refusal and refusal(service)
 
         service.odd[CREATE] = [slowly]
         task = asyncio.create_task(created(client, WISH))
         await arrived.wait()
-        task.cancel()
-        await anyio.wait_all_tasks_blocked()
-        assert service.sandboxes == {}
-        gate.set()
-        await asyncio.wait([task])
-
-        assert task.cancelled()
-        assert service.sandboxes == {}
-        assert [call.split("/")[0] for call in service.calls()] == ["POST ", "DELETE "]
+        yield Sent(service, task, gate)
 
 
-async def test_a_cancelled_create_that_cannot_be_undone_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def refuse(service: Service) -> web.StreamResponse:
+    """Say no to a create."""
+    return service.no(402, "PAYMENT_REQUIRED", "no")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "calls"), [(None, ["POST ", "DELETE "]), (refuse, ["POST "])], ids=["yes", "no"]
+)
+async def test_a_cancelled_create_leaves_nothing(
+    refusal: Refusal | None, calls: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If it is not answered in time, cancelling ends all the same, and the log says what to do."""
-    monkeypatch.setattr(creating, "UNDO_SECONDS", 0.05)
-    async with served() as service, service.client() as client:
-        arrived = anyio.Event()
+    """Cancelled while it is answered, what it makes is deleted before it ends; nothing is told."""
+    async with sent(refusal) as create:
+        await create.cancel()
+        assert create.service.sandboxes == {}
+        await create.end()
 
-        async def hang(_: web.Request) -> None:
-            arrived.set()
-            await anyio.sleep_forever()
-
-        service.odd[CREATE] = [hang]
-        task = asyncio.create_task(created(client, WISH))
-        await arrived.wait()
-        with caplog.at_level(logging.WARNING, "hopx_async"):
-            task.cancel()
-            await asyncio.wait([task])
-
-        assert task.cancelled()
-        assert "list_sandboxes()" in caplog.text
-
-
-async def test_a_cancelled_create_that_was_refused_is_quiet(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A no that comes after the cancelling leaves nothing to tell."""
-    async with served() as service, service.client() as client:
-        arrived, gate = anyio.Event(), anyio.Event()
-
-        async def refuse(_: web.Request) -> web.StreamResponse:
-            arrived.set()
-            await gate.wait()
-            return service.no(402, "PAYMENT_REQUIRED", "no")
-
-        service.odd[CREATE] = [refuse]
-        task = asyncio.create_task(created(client, WISH))
-        await arrived.wait()
-        task.cancel()
-        await anyio.wait_all_tasks_blocked()
-        gate.set()
-        await asyncio.wait([task])
-
-        assert task.cancelled()
+        assert create.service.sandboxes == {}
+        assert [call.split("/")[0] for call in create.service.calls()] == calls
         assert caplog.text == ""
 
 
@@ -89,44 +89,54 @@ async def test_a_cancelled_create_whose_sandbox_cannot_be_deleted_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A delete that is refused leaves a sandbox behind: the log names it."""
-    async with served() as service, service.client() as client:
-        arrived, gate = anyio.Event(), anyio.Event()
+    async with sent() as create:
+        create.service.odd["DELETE *"] = [refusing(create.service, 500, "INTERNAL_ERROR")]
+        await create.cancel()
+        await create.end()
 
-        async def slowly(_: web.Request) -> None:
-            arrived.set()
-            await gate.wait()
-
-        service.odd[CREATE] = [slowly]
-        service.odd["DELETE *"] = [refusing(service, 500, "INTERNAL_ERROR")]
-        task = asyncio.create_task(created(client, WISH))
-        await arrived.wait()
-        task.cancel()
-        await anyio.wait_all_tasks_blocked()
-        gate.set()
-        await asyncio.wait([task])
-
-        assert task.cancelled()
-        [left] = service.sandboxes
+        [left] = create.service.sandboxes
         assert f"sandbox {left} is not known to be deleted" in caplog.text
 
 
-async def test_a_create_that_is_cancelled_twice_says_what_it_may_leave(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("how", ["not answered in time", "cancelled twice"])
+async def test_a_cancelled_create_that_cannot_be_undone_says_so(
+    how: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever cannot wait for the undoing is told that it did not happen."""
+    """It ends all the same, without waiting for an answer, and the log says what to do."""
+    if how == "not answered in time":
+        monkeypatch.setattr(creating, "UNDO_SECONDS", 0.05)
+    async with sent() as create:
+        with caplog.at_level(logging.WARNING, "hopx_async"):
+            create.task.cancel()
+            if how == "cancelled twice":
+                await anyio.wait_all_tasks_blocked()
+                create.task.cancel()
+                await anyio.wait_all_tasks_blocked()
+            else:
+                await asyncio.wait([create.task])
+
+        assert create.task.cancelled()
+        assert not create.gate.is_set()
+        assert "list_sandboxes()" in caplog.text
+
+
+async def test_a_cancelled_create_that_never_was_sent_is_quiet(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the service is not trusted nothing was sent, so that nothing can be left."""
+    begun = anyio.Event()
+
+    async def distrust(*_: object, **__: object) -> NoReturn:
+        begun.set()
+        await anyio.wait_all_tasks_blocked()
+        raise TlsError("no trust")
+
     async with served() as service, service.client() as client:
-        arrived = anyio.Event()
-
-        async def hang(_: web.Request) -> None:
-            arrived.set()
-            await anyio.sleep_forever()
-
-        service.odd[CREATE] = [hang]
+        monkeypatch.setattr(client._plane, "ask", distrust)
         task = asyncio.create_task(created(client, WISH))
-        await arrived.wait()
-        for _ in range(2):
-            task.cancel()
-            await anyio.wait_all_tasks_blocked()
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait([task])
 
         assert task.cancelled()
-        assert "list_sandboxes()" in caplog.text
+        assert caplog.text == ""

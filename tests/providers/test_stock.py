@@ -64,6 +64,15 @@ async def test_a_way_without_a_budget_gets_one(tmp_path: Path) -> None:
         await access.http.close()
 
 
+async def test_statistics_say_that_news_come_by_markers(tmp_path: Path) -> None:
+    """There is no socket, nor the long-poll of an agent of ours."""
+    async with stock_sandbox(tmp_path) as place, await place.connect() as sandbox:
+        job = await sandbox.commands.start("echo a")
+        assert (await job.wait()).ok
+        client = (await sandbox.statistics())["client"]
+        assert (client["connected"], client["feed"]) == (True, "markers")
+
+
 async def test_a_far_side_without_perl_is_unsupported(tmp_path: Path) -> None:
     """The door says so, at once, and nothing has run."""
     (tmp_path / "bin").mkdir()

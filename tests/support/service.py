@@ -197,7 +197,7 @@ class Service:
         return call
 
     async def _oddly(self, call: str, request: web.Request) -> Answer:
-        for known, handlers in self.odd.items():
+        for known, handlers in list(self.odd.items()):
             if handlers and (
                 call == known or (known.endswith("*") and call.startswith(known[:-1]))
             ):

@@ -43,6 +43,7 @@ FLOORS: list[list[set[str]]] = [
     [{"protocol.lifecycle", "protocol.problems", "protocol.records"}],
     [{"errors", "hopx_error", "model", "secret", "spec"}],
     [{"protocol"}],
+    [{"front"}],  # what the two houses that serve have in common
     [{"transport"}, {"keeper"}, {"agent"}, {"control"}],
     [
         {

@@ -228,8 +228,10 @@ async def test_what_is_not_waited_for_any_more_is_cancelled() -> None:
 async def test_a_transport_before_another_is_as_that() -> None:
     """Name, long-poll and end are those of the one behind."""
     inner = MemoryTransport(MemoryAgent({}))
+    inner.feed = "markers"
     transport = Faults().on(inner)
     assert (transport.name, transport.polls) == (inner.name, inner.polls)
+    assert transport.feed == "markers"
     with pytest.raises(hopx.Unsupported):
         await transport.connect_poll()
     await transport.aclose()

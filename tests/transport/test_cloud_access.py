@@ -6,8 +6,10 @@ import asyncio
 import gc
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import anyio
+import anyio.lowlevel
 import pytest
 from aiohttp import web
 
@@ -18,6 +20,7 @@ from hopx_async.errors import (
     ConnectError,
     RateLimited,
     RemoteProtocolError,
+    TlsError,
 )
 from hopx_async.protocol.rate import RateBudget
 from hopx_async.transport.cloud_access import CloudAccess, TokenBox, Tokens, ask_agent
@@ -160,6 +163,25 @@ async def test_a_token_is_used_to_its_end_while_none_can_be_had() -> None:
         assert there.refreshes() == 2
         there.box._life.due = there.box._life.ends = anyio.current_time()
         with pytest.raises(AgentFault):
+            await there.ask()
+
+
+async def test_a_token_is_used_to_its_end_while_the_control_plane_is_not_trusted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A certificate that has run out there does not stop who has a good token for the agent."""
+    async with way() as there:
+        await there.ask()
+
+        async def distrust(*_: object, **__: object) -> NoReturn:
+            await anyio.lowlevel.checkpoint()
+            raise TlsError("no trust")
+
+        monkeypatch.setattr(there.box._plane, "ask", distrust)
+        there.box._life.due = anyio.current_time()
+        await there.ask()
+        there.box._life.due = there.box._life.ends = anyio.current_time()
+        with pytest.raises(TlsError):
             await there.ask()
 
 

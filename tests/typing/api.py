@@ -123,6 +123,9 @@ async def files(sandbox: hopx.Sandbox) -> None:
 async def starting(commands: hopx.Commands) -> None:
     """start and run take a text or a sequence, and give a handle and a result."""
     argv: Sequence[str] = ["echo", "a"]
+    paths: list[Path | str] = [Path("/bin/cat"), "-n", Path("file")]
+    assert_type(await commands.start(paths), hopx.CommandHandle)
+    assert_type(await commands.run([Path("a"), PurePosixPath("b"), "c"]), hopx.CommandResult)
     env: Mapping[str, str | None] = {"KEEP": "1", "DROP": None}
     secret: Mapping[str, hopx.Secret] = {"KEY": hopx.Secret("geheim")}
     assert_type(secret["KEY"].reveal(), str)
@@ -270,10 +273,12 @@ async def scopes(commands: hopx.Commands) -> None:
         assert_type(await anext(group.completed()), hopx.CommandHandle)
         assert_type(group.start_soon("true", env={"A": None}, timeout=1), hopx.CommandHandle)
         assert_type(group.start_soon(hopx.CommandSpec.make("true")), hopx.CommandHandle)
+        assert_type(group.start_soon(["cat", Path("file")]), hopx.CommandHandle)
         group.start_soon("true", wait=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
         async for handle in group.completed():
             assert_type(handle, hopx.CommandHandle)
     commands.group(on_error="stop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(commands.map(lambda path: ["cat", path], [Path()]), hopx.MapStream[Path])
     async with commands.map(lambda number: ["echo", str(number)], range(3)) as results:
         assert_type(results, hopx.MapStream[int])
         assert_type(await anext(results), tuple[int, hopx.CommandResult])

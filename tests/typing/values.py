@@ -115,6 +115,7 @@ def errors(error: hopx.HopxError) -> None:
     nobody = hopx.RequestTimeout("")
     broken: hopx.ProtocolError = hopx.LocalProtocolError("")
     broken = hopx.RemoteProtocolError("")
+    broken = hopx.TlsError("")
     assert_type([no.code, missing.code, nobody.code, broken.code], list[str])
 
 
