@@ -97,12 +97,13 @@ def threads(pid: int) -> int:
     return memory_kib(pid, "Threads")
 
 
-def tcp_bytes() -> int:
-    """Return the bytes that this process's open TCP connections have carried, both ways."""
-    total = 0
+def tcp_bytes() -> dict[str, int]:
+    """Return the bytes that each open TCP connection of this process has carried, both ways."""
+    carried = {}
     for entry in list(Path("/proc/self/fd").iterdir()):
         try:
-            if not str(entry.readlink()).startswith("socket:"):
+            name = str(entry.readlink())
+            if not name.startswith("socket:"):
                 continue
             connection = socket.socket(fileno=os.dup(int(entry.name)))
         except OSError:
@@ -110,5 +111,5 @@ def tcp_bytes() -> int:
         with connection:
             if connection.family == socket.AF_INET and connection.type == socket.SOCK_STREAM:
                 told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-                total += sum(_ACKED_AND_RECEIVED.unpack_from(told, _AT))
-    return total
+                carried[name] = sum(_ACKED_AND_RECEIVED.unpack_from(told, _AT))
+    return carried

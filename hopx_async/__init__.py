@@ -13,12 +13,11 @@ import sys
 
 # As typing's, which takes long to load: keepers load this module, and do without.
 TYPE_CHECKING = False
+
 if sys.version_info < (3, 11):  # noqa: UP036  # one clear sentence for who copies the files
     raise ImportError("hopx_async needs Python 3.11 or newer")
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from hopx_async.commands import Commands
     from hopx_async.environment import Environment
     from hopx_async.errors import (
@@ -217,7 +216,7 @@ _HOMES = (
 
 if not TYPE_CHECKING:  # a type checker is to know the names above, and no others
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name in __all__:
             for home in _HOMES:
                 module = importlib.import_module(f"{__name__}.{home}")

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import resource
 
 from hopx_async.protocol import lifecycle, records
 
@@ -25,8 +26,10 @@ __all__ = [
     "read_config",
 ]
 
-#: Live commands that one keeper holds before another is started.
+#: Live commands that one keeper holds before another is started, if it may open so many files.
 KEEPER_COMMANDS = 3200
+# Descriptors of a keeper that are not its commands': logs, and what it was started with.
+_OWN_FILES = 128
 #: Seconds without a heartbeat after which a keeper counts as stalled.
 STALLED_AFTER = 5.0
 # What a parent may say in its first line, and what it must be.
@@ -119,7 +122,7 @@ class Options:
         self.sandbox_id: str | None = None
         self.detached = False
         self.ephemeral: str | None = None
-        self.keeper_commands = KEEPER_COMMANDS
+        self.keeper_commands = _held_at_most()
         self.stalled_after = STALLED_AFTER
         self.most_restarts = 5
         self.isolation = "none"
@@ -186,6 +189,17 @@ class Options:
         if problem is not None:
             data = {name: getattr(problem, name) for name in problem.__slots__}
             raise RootError("invalid_argument", str(problem), **data)
+
+
+def _held_at_most() -> int:
+    """Return for how many commands a process of ours can hold the ends of stdin and both outputs.
+
+    A keeper that runs out of descriptors refuses starts that another one could carry out.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY:
+        return KEEPER_COMMANDS
+    return min(KEEPER_COMMANDS, max(1, (hard - _OWN_FILES) // 3))
 
 
 def parse_arguments(arguments: Sequence[str]) -> Options:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import resource
 
 import pytest
 
 from hopx_async.keeper.options import (
+    KEEPER_COMMANDS,
     Options,
     RootError,
     default_env,
@@ -74,3 +76,17 @@ def test_default_env_is_clean() -> None:
     assert env.keys() == {"PATH", "HOME", "LANG", "TERM", "USER", "TMPDIR"}
     assert env["PATH"] == "/p"
     assert env["HOME"] == "/work"
+
+
+@pytest.mark.parametrize(
+    ("hard", "held"),
+    [(resource.RLIM_INFINITY, KEEPER_COMMANDS), (4096, 1322), (16384, KEEPER_COMMANDS), (100, 1)],
+)
+def test_a_keeper_holds_no_more_than_it_has_descriptors_for(
+    monkeypatch: pytest.MonkeyPatch, hard: int, held: int
+) -> None:
+    """Where few files may be open there are more keepers instead."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, hard))
+
+    assert Options().keeper_commands == held
+    assert parse_arguments(["--state-dir", "x", "--keeper-commands", "7"]).keeper_commands == 7
