@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 import anyio.lowlevel
@@ -100,6 +100,7 @@ class AgentClient:
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._taken = 0
+        self._owned: set[asyncio.Task[None]] = set()
         self._pump = Pump(transport, give_up_after=give_up_after)
         self._pump.start()
 
@@ -256,10 +257,27 @@ class AgentClient:
             "buffered_bytes": self._pump.buffered,
         }
 
+    def own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Return the task of work that goes on though nobody waits for it, bounded by itself."""
+        task = asyncio.create_task(work)
+        self._owned.add(task)
+        task.add_done_callback(self._owned.discard)
+        return task
+
     async def aclose(self) -> None:
-        """Close the link. Bounded; may be called again."""
+        """Close the link. Bounded; may be called again.
+
+        What is owned is waited for while the link is up. If that is cancelled, and in any
+        case where the link is down, it fails with the link.
+        """
         self.check()
-        await self._pump.aclose()
+        try:
+            if self._owned and self._pump.connected:
+                await asyncio.wait(self._owned)
+        finally:
+            await self._pump.aclose()
+            if self._owned:
+                await asyncio.wait(self._owned)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -47,13 +47,11 @@ async def started(client: AgentClient, spec: CommandSpec, *, owned: bool) -> Com
             sent, call = None, _asked(client, params)
             answer = await asyncio.shield(call)
     except asyncio.CancelledError:
-        if sent is not None:
-            call = asyncio.ensure_future(_learn(client, sent, params))
-        try:
-            await _undo(client, call, spec.process_id, owned=owned)
-        finally:
-            if sent is not None:
-                client.forget(sent)
+        undo = client.own(_undo(client, sent, call, params, owned=owned))
+        # Who is cancelled once more goes at once (asyncio's own cancellations know no shield);
+        # the undoing goes on.
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([undo])
         raise
     info = CommandInfo.from_dict(answer["info"])
     return CommandHandle(client, info, fresh=bool(answer.get("created")))
@@ -74,16 +72,23 @@ async def _learn(client: AgentClient, sent: Sent, params: dict[str, Any]) -> Any
 
 
 async def _undo(
-    client: AgentClient, call: asyncio.Future[Any], process_id: str, *, owned: bool
+    client: AgentClient,
+    sent: Sent | None,
+    call: asyncio.Future[Any],
+    params: dict[str, Any],
+    *,
+    owned: bool,
 ) -> None:
-    with anyio.CancelScope(shield=True):
-        try:
-            # If it never started, or nobody answers, there is nobody to tell but who cancelled.
-            with contextlib.suppress(HopxError), anyio.move_on_after(UNDO_SECONDS):
-                if owned:
-                    await asyncio.wait([call])
-                    await client.call("kill", process_id=process_id, grace=0.0)
-        finally:
-            # Also for who is cancelled once more: asyncio's own cancellations know no shield.
-            call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
+    if sent is not None:
+        call = asyncio.ensure_future(_learn(client, sent, params))
+    try:
+        # If it never started, or nobody answers, there is nobody to tell but who cancelled.
+        with contextlib.suppress(HopxError), anyio.move_on_after(UNDO_SECONDS):
+            if owned:
+                await asyncio.wait([call])
+                await client.call("kill", process_id=params["process_id"], grace=0.0)
+    finally:
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        if sent is not None:
+            client.forget(sent)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 
+import anyio
+import anyio.lowlevel
 import pytest
 
+import hopx_async as hopx
 from hopx_async.errors import ClosedError, HopxError, MisuseError
 from hopx_async.testing import memory
 from tests.support.virtual import SLEEP, agent_of
@@ -71,3 +75,50 @@ async def test_a_closed_sandbox_is_told() -> None:
     with pytest.raises(HopxError):
         while True:
             await anext(events)
+
+
+def _undoing(sandbox: hopx.Sandbox, done: list[str]) -> None:
+    """Let the client own something that ends in a moment, by a call."""
+
+    async def work() -> None:
+        try:
+            await anyio.sleep(0.05)
+            await sandbox._client.call("statistics")
+            done.append("done")
+        except ClosedError:
+            done.append("closed")
+
+    sandbox._client.own(work())
+
+
+async def _wait(_sandbox: hopx.Sandbox, closing: Awaitable[None]) -> None:
+    await closing
+
+
+async def _cancel(_sandbox: hopx.Sandbox, closing: Awaitable[None]) -> None:
+    task = asyncio.ensure_future(closing)
+    await anyio.lowlevel.checkpoint()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def _lose(sandbox: hopx.Sandbox, closing: Awaitable[None]) -> None:
+    sandbox._client._pump._feed = None
+    await closing
+
+
+@pytest.mark.parametrize(
+    ("close", "how"), [(_wait, "done"), (_cancel, "closed"), (_lose, "closed")]
+)
+async def test_what_is_owned_ends_with_the_client(
+    close: Callable[[hopx.Sandbox, Awaitable[None]], Awaitable[None]], how: str
+) -> None:
+    """Closing waits for it while the link is up; in any case nothing of it is left."""
+    sandbox = await memory(agent=agent_of())
+    await sandbox.statistics()
+    done: list[str] = []
+    _undoing(sandbox, done)
+    await close(sandbox, sandbox._client.aclose())
+    assert done == [how]
+    await sandbox.aclose()

@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+import hopx_async as hopx
 from hopx_async.errors import SpawnError
 from hopx_async.launch import UNDO_SECONDS
 from hopx_async.testing import VirtualTimeLoop
@@ -33,20 +35,56 @@ async def test_start_that_is_cancelled_waits_for_its_undoing_but_not_for_ever() 
         agent.heal()
 
 
-async def test_start_that_is_cancelled_twice_leaves_no_task() -> None:
-    """Whoever does not wait for the undoing either leaves nothing that goes on asking."""
+async def _cancelled_twice(sandbox: hopx.Sandbox, first: int, second: int) -> bool:
+    """Cancel a start after so many turns of the loop, and again; return whether it is over."""
+    task = asyncio.create_task(sandbox.commands.start(SLEEP))
+    for turns in (first, second):
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        task.cancel()
+    await asyncio.wait([task])
+    return task.cancelled()
+
+
+@pytest.mark.parametrize("first", range(8))
+@pytest.mark.parametrize("second", range(1, 6))
+async def test_start_that_is_cancelled_twice_leaves_nothing(first: int, second: int) -> None:
+    """Whoever does not wait for the undoing either leaves no command, and soon no task."""
+    async with opened(agent_of()) as sandbox:
+        await anyio.wait_all_tasks_blocked()
+        before = asyncio.all_tasks()
+        over = await _cancelled_twice(sandbox, first, second)
+        await anyio.sleep(1)
+        assert len(await sandbox.commands.list(status="running")) == (0 if over else 1)
+        assert asyncio.all_tasks() == before
+
+
+async def test_start_that_is_cancelled_twice_is_undone_behind_a_lost_connection() -> None:
+    """The undoing goes on by itself: its answer lost, it asks again, and ends the command."""
     agent = agent_of()
     async with opened(agent) as sandbox:
+        await anyio.wait_all_tasks_blocked()
         agent.stall()
+        before = anyio.current_time()
+        assert await _cancelled_twice(sandbox, 1, 3)
+        assert anyio.current_time() == before
+        agent.heal()
+        agent.drop()
+        await anyio.sleep(UNDO_SECONDS)
+        assert await sandbox.commands.list(status="running") == []
+
+
+async def test_start_that_is_cancelled_twice_is_undone_no_longer_than_bounded() -> None:
+    """Where nobody answers, nothing goes on asking after the time of an undoing."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        await anyio.wait_all_tasks_blocked()
         before = asyncio.all_tasks()
-        task = asyncio.create_task(sandbox.commands.start(SLEEP))
-        for _ in range(2):
-            await anyio.wait_all_tasks_blocked()
-            task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-        left = [one for one in asyncio.all_tasks() - before if "AgentClient.call" in repr(one)]
-        assert left == []
+        agent.stall()
+        assert await _cancelled_twice(sandbox, 1, 3)
+        assert asyncio.all_tasks() > before
+        await anyio.sleep(UNDO_SECONDS + 1)
+        assert asyncio.all_tasks() == before
         agent.heal()
 
 

@@ -12,6 +12,7 @@ from tools.openapi_link import OUR_OPERATIONS, OUR_SCHEMAS
 from tools.openapi_parts import (
     ANY,
     FLAG,
+    NAME,
     NUMBER,
     TEXT,
     TIME,
@@ -24,6 +25,7 @@ from tools.openapi_parts import (
     mapping,
     object_of,
     one_of,
+    open_object,
     printed,
     ref,
 )
@@ -36,17 +38,15 @@ _ABOUT = (
 )
 _STATUS = one_of("queued", "running", "completed", "failed", "killed")
 _SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0}
-_NAME: Schema = {"type": "string", "minLength": 1}
-_PATH: Schema = {"type": "string", "minLength": 1}
 _ENV = either(mapping(TEXT))
-_DIRECTORY = either(_PATH)
+_DIRECTORY = either(NAME)
 _OFTEN = (413, 429, 507)
 
 
 def _asked(**properties: Schema) -> Schema:
     """Return the schema of a body that runs something; the first of its keys is needed."""
     more = dict.fromkeys(("workdir", "working_dir", "cwd"), _DIRECTORY)
-    told = object_of(
+    return open_object(
         needed=[next(iter(properties))],
         **properties,
         timeout=either(_SECONDS),
@@ -54,7 +54,6 @@ def _asked(**properties: Schema) -> Schema:
         name=either(TEXT),
         **more,
     )
-    return {**told, "additionalProperties": True}
 
 
 _ENDED: dict[str, Schema] = {
@@ -96,8 +95,8 @@ def _rows(schema: Schema) -> Schema:
 
 
 _SCHEMAS: dict[str, Schema] = {
-    "Command": _asked(command=_NAME, args=either(many(TEXT))),
-    "Code": _asked(code=_NAME, language=either(TEXT)),
+    "Command": _asked(command=NAME, args=either(many(TEXT))),
+    "Code": _asked(code=NAME, language=either(TEXT)),
     "CommandResult": object_of(**_ENDED, command=TEXT),
     "CodeResult": object_of(**_ENDED, language=TEXT),
     "Begun": object_of(
@@ -111,10 +110,10 @@ _SCHEMAS: dict[str, Schema] = {
     ),
     "Row": object_of(**_ROW),
     "SystemRow": object_of(**_SYSTEM_ROW),
-    "Which": object_of(
-        needed=(), **dict.fromkeys(("process_id", "processId", "execution_id"), either(TEXT))
-    )
-    | {"additionalProperties": True},
+    "Which": open_object(
+        needed=(),
+        **dict.fromkeys(("process_id", "processId", "execution_id"), either(TEXT)),
+    ),
     "Killed": object_of(
         **dict.fromkeys(("process_id", "processId", "message"), TEXT),
         status=_STATUS,
@@ -122,24 +121,21 @@ _SCHEMAS: dict[str, Schema] = {
         timestamp=TIME,
     ),
     "Env": object_of(env_vars=mapping(TEXT), count=WHOLE, success=FLAG, timestamp=TIME),
-    "SetEnv": object_of(env_vars=mapping(TEXT)) | {"additionalProperties": True},
+    "SetEnv": open_object(env_vars=mapping(TEXT)),
     "Text": object_of(content=TEXT, path=TEXT, size=WHOLE),
     "Entry": object_of(**_ENTRY),
     "Directory": object_of(files=many(ref("Entry")), path=TEXT, count=WHOLE, next=either(TEXT)),
     "Exists": object_of(exists=FLAG, path=TEXT),
     "Done": object_of(path=TEXT, size=WHOLE, message=TEXT, success=FLAG, timestamp=TIME),
-    "Write": {
-        **object_of(
-            needed=("path", "content"),
-            path=_PATH,
-            content=TEXT,
-            encoding={"enum": ["base64", "utf-8", "utf8", "text", "", None]},
-            mode=either({"type": "string", "pattern": "^[0-7]{1,3}$"}),
-            overwrite=FLAG,
-        ),
-        "additionalProperties": True,
-    },
-    "Upload": object_of(needed=("file",), path=_PATH, file={"type": "string", "format": "binary"}),
+    "Write": open_object(
+        needed=("path", "content"),
+        path=NAME,
+        content=TEXT,
+        encoding={"enum": ["base64", "utf-8", "utf8", "text", "", None]},
+        mode=either({"type": "string", "pattern": "^[0-7]{1,3}$"}),
+        overwrite=FLAG,
+    ),
+    "Upload": object_of(needed=("file",), path=NAME, file={"type": "string", "format": "binary"}),
     "Health": object_of(
         status=one_of("healthy"),
         **dict.fromkeys(("agent", "version", "vm_id", "uptime"), TEXT),
@@ -192,7 +188,7 @@ def _socket(path: str, about: str) -> Operation:
 
 
 def _file(route: str, about: str, good: str, *says_no: int, **more: Any) -> Operation:
-    query: dict[str, Schema] = more.pop("query", {"path": _PATH})
+    query: dict[str, Schema] = more.pop("query", {"path": NAME})
     needed = [name for name in query if name == "path"]
     return Operation(route, about, ref(good), query=query, needed=needed, says_no=says_no, **more)
 
@@ -272,7 +268,7 @@ _OPERATIONS = [
         "GET /files/download",
         "A file as it is.",
         {"type": "string", "format": "binary"},
-        query={"path": _PATH},
+        query={"path": NAME},
         needed=("path",),
         media="application/octet-stream",
         says_no=(404,),
@@ -295,7 +291,7 @@ _OPERATIONS = [
         413,
         507,
         query={},
-        body=object_of(path=_PATH) | {"additionalProperties": True},
+        body=open_object(path=NAME),
     ),
     Operation(
         "POST /files/upload",

@@ -12,6 +12,7 @@ from hopx_async.control.routes import MAX_PAGE, MAX_SECONDS
 from tools.openapi_parts import (
     ANY,
     FLAG,
+    NAME,
     NUMBER,
     TEXT,
     TIME,
@@ -24,6 +25,7 @@ from tools.openapi_parts import (
     mapping,
     object_of,
     one_of,
+    open_object,
     printed,
     ref,
 )
@@ -33,7 +35,6 @@ __all__ = ["control_document"]
 _ABOUT = "Sandboxes, their tokens and templates. Every answer has its request_id."
 _SECONDS: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_SECONDS}
 _STATUS = one_of("creating", "running", "paused", "stopped")
-_NAME: Schema = {"type": "string", "minLength": 1}
 _SANDBOX: dict[str, Schema] = {
     "id": TEXT,
     "object": one_of("sandbox"),
@@ -87,10 +88,11 @@ _SCHEMAS: dict[str, Schema] = {
     "Expiry": object_of(id=TEXT, timeout_seconds=WHOLE, expires_at=TIME, request_id=TEXT),
     "Health": object_of(status=one_of("healthy"), service=TEXT, version=TEXT, request_id=TEXT),
     "CreateSandbox": {
-        **object_of(
+        **open_object(
             needed=(),
-            template_name=_NAME,
-            template_id={"anyOf": [_NAME, WHOLE]},
+            # What is not known is left alone: HopX's clients may come to send more.
+            template_name=NAME,
+            template_id={"anyOf": [NAME, WHOLE]},
             region=either(TEXT),
             timeout_seconds=either(_SECONDS),
             internet_access=either(FLAG),
@@ -100,8 +102,6 @@ _SCHEMAS: dict[str, Schema] = {
             disk_gb=NUMBER,
         ),
         "anyOf": [{"required": ["template_name"]}, {"required": ["template_id"]}],
-        # What is not known is left alone: HopX's clients may come to send more.
-        "additionalProperties": True,
     },
     "Error": object_of(
         error=object_of(message=TEXT, code=TEXT, request_id=TEXT, details=mapping(ANY)),
@@ -147,7 +147,7 @@ _OPERATIONS = [
         f"PUT {_ONE}/timeout",
         "Let it be deleted so many seconds from now.",
         ref("Expiry"),
-        body=object_of(timeout_seconds=_SECONDS) | {"additionalProperties": True},
+        body=open_object(timeout_seconds=_SECONDS),
         says_no=(404, 413),
     ),
     Operation(f"POST {_ONE}/token/refresh", "A fresh token.", ref("Token"), says_no=(404,)),

@@ -8,6 +8,7 @@ from hopx_async.protocol import lifecycle
 from tools.openapi_parts import (
     ANY,
     FLAG,
+    NAME,
     NUMBER,
     TEXT,
     WHOLE,
@@ -24,7 +25,6 @@ from tools.openapi_parts import (
 __all__ = ["OUR_OPERATIONS", "OUR_SCHEMAS"]
 
 _ID: Schema = {"type": "string", "pattern": f"^{lifecycle.ID_RULE}$"}
-_NAME: Schema = {"type": "string", "minLength": 1}
 _SECONDS: Schema = {"type": "number", "exclusiveMinimum": 0}
 _SIZE: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 _EXIT: Schema = {"type": "object", "required": ["reason"]}
@@ -45,9 +45,9 @@ OUR_SCHEMAS: dict[str, Schema] = {
     "Spec": object_of(
         needed=("command",),
         process_id=_ID,
-        command={"anyOf": [_NAME, {"type": "array", "items": TEXT, "minItems": 1}]},
+        command={"anyOf": [NAME, {"type": "array", "items": TEXT, "minItems": 1}]},
         env=either(mapping(either(TEXT))),
-        **dict.fromkeys(("working_dir", "name"), either(_NAME)),
+        **dict.fromkeys(("working_dir", "name"), either(NAME)),
         **dict.fromkeys(("timeout", "idle_timeout"), either(_SECONDS)),
         tags=either(mapping(TEXT)),
         **dict.fromkeys(("merge_stderr", "stdin", "mask_secrets"), FLAG),
@@ -162,7 +162,7 @@ OUR_OPERATIONS = [
         "DELETE /v1/env",
         "Forget one.",
         ref("Variables"),
-        query={"name": _NAME},
+        query={"name": NAME},
         needed=("name",),
         says_no=(507,),
     ),

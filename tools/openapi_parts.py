@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
-    "ANY", "FLAG", "NUMBER", "TEXT", "TIME", "WHOLE", "Operation", "Schema", "document", "either",
-    "many", "mapping", "object_of", "one_of", "printed", "ref",
+    "ANY", "FLAG", "NAME", "NUMBER", "TEXT", "TIME", "WHOLE", "Operation", "Schema", "document",
+    "either", "many", "mapping", "object_of", "one_of", "open_object", "printed", "ref",
 ]  # fmt: skip
 
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
+NAME: Schema = {"type": "string", "minLength": 1}
 TIME: Schema = {"type": "string", "format": "date-time"}
 WHOLE: Schema = {"type": "integer"}
 NUMBER: Schema = {"type": "number"}
@@ -58,6 +59,11 @@ def object_of(*, needed: Collection[str] | None = None, **properties: Schema) ->
     required = sorted(properties if needed is None else needed)
     told: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {**told, "required": required} if required else told
+
+
+def open_object(*, needed: Collection[str] | None = None, **properties: Schema) -> Schema:
+    """Return the schema of an object that may have other keys, too; see `object_of`."""
+    return object_of(needed=needed, **properties) | {"additionalProperties": True}
 
 
 def ref(name: str) -> Schema:
@@ -145,7 +151,7 @@ class Operation:
 
     def _parameters(self) -> Iterable[Schema]:
         for name in re.findall(r"{(\w+)", self.place):
-            schema = self.path.get(name, {"type": "string", "minLength": 1})
+            schema = self.path.get(name, NAME)
             yield {"name": name, "in": "path", "required": True, "schema": schema}
         for name, schema in self.query.items():
             needed = {"required": True} if name in self.needed else {}

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 
+from hopx_async.errors import RemoteProtocolError
 from hopx_async.protocol.cursor import START, Position
 from hopx_async.protocol.events import Event, EventReader
 from hopx_async.protocol.peer import LogSource
@@ -27,6 +28,7 @@ class Follower:
     def __init__(self, logs: LogSource, process_id: str, position: Position = START) -> None:
         self._logs = logs
         self._process_id = process_id
+        self._start = position.offset
         self._reader = EventReader(process_id, position)
         self._bell = asyncio.Event()
 
@@ -55,8 +57,13 @@ class Follower:
                 await asyncio.sleep(0)  # whoever prints without end holds up nobody else
                 continue
             end = self._logs.end(self._process_id)
-            if end is None or (self._logs.over(self._process_id) and self._reader.fed >= end):
+            if end is None:
                 return None
+            if self._logs.over(self._process_id) and self._reader.fed >= end:
+                if self._reader.fed == self._start:
+                    return None
+                problem = f"the log of {self._process_id} is damaged: it is over without an end"
+                raise RemoteProtocolError(problem)
             await self._bell.wait()
 
 

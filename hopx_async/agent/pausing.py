@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,11 +12,14 @@ from aiohttp import web
 from hopx_async.agent.board import Board
 from hopx_async.agent.calls import Calls
 from hopx_async.agent.dialect.answers import Refused
+from hopx_async.agent.starts import Starts
 from hopx_async.errors import HopxError
 from hopx_async.model import new_process_id
 
-__all__ = ["Pausing"]
+__all__ = ["SETTLE_SECONDS", "Pausing"]
 
+#: Seconds for which a pause waits for starts under way: a keeper that takes longer is stalled.
+SETTLE_SECONDS = 5.0
 _OPEN = frozenset({"/v1/pause", "/v1/resume", "/info"})
 
 
@@ -27,18 +31,30 @@ class Pausing:
     Args:
         board: The commands that are known.
         calls: Signals them.
+        starts: Is not to start any meanwhile.
         state_dir: Where the mark is.
         cut: Ends the connections that are open: what is paused answers nobody there, either.
     """
 
     def __init__(
-        self, board: Board, calls: Calls, state_dir: Path, cut: Callable[[], Awaitable[None]]
+        self,
+        board: Board,
+        calls: Calls,
+        starts: Starts,
+        state_dir: Path,
+        cut: Callable[[], Awaitable[None]],
     ) -> None:
         self._board = board
         self._calls = calls
+        self._starts = starts
         self._cut = cut
         self._mark = state_dir / "paused"
         self._paused = self._mark.exists()
+        self._starts.hold(self._paused)
+        # A resume waits for the pause before it.
+        self._turn = asyncio.Lock()
+        # Stops what was still being started when everything else was stopped.
+        self._late: asyncio.Task[None] | None = None
 
     def add_to(self, app: web.Application) -> None:
         """Add both routes to *app*."""
@@ -53,19 +69,41 @@ class Pausing:
         if self._paused and path not in _OPEN:
             raise Refused("SANDBOX_PAUSED", "the sandbox is paused: resume it", status=503)
 
+    async def aclose(self) -> None:
+        """Wait for no start any more."""
+        late, self._late = self._late, None
+        if late is not None:
+            late.cancel()
+            await asyncio.gather(late, return_exceptions=True)
+
     async def _pause(self, _request: web.Request) -> web.Response:
-        self._paused = True
-        await asyncio.to_thread(self._mark.touch, 0o600)
-        # First: over what is open, commands could be started behind the signals.
-        await self._cut()
-        await self._signal("SIGSTOP")
+        async with self._turn:
+            self._paused = True
+            await asyncio.to_thread(self._mark.touch, 0o600)
+            # First: over what is open, commands could be started behind the signals.
+            await self._cut()
+            self._starts.hold(True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    await self._starts.quiet()
+            await self.aclose()
+            if self._starts.under_way:
+                self._late = asyncio.create_task(self._stop_late())
+            await self._signal("SIGSTOP")
         return web.json_response({"paused": True})
 
     async def _resume(self, _request: web.Request) -> web.Response:
-        await self._signal("SIGCONT")
-        await asyncio.to_thread(self._mark.unlink, missing_ok=True)
-        self._paused = False
+        async with self._turn:
+            await self.aclose()
+            await self._signal("SIGCONT")
+            await asyncio.to_thread(self._mark.unlink, missing_ok=True)
+            self._starts.hold(False)
+            self._paused = False
         return web.json_response({"paused": False})
+
+    async def _stop_late(self) -> None:
+        await self._starts.quiet()
+        await self._signal("SIGSTOP")
 
     async def _signal(self, name: str) -> None:
         """Send a signal to every command that runs, page by page."""

@@ -126,7 +126,7 @@ class Agent:
         self._holds = Holds(self._board, config.retention_bytes, self._tell_hold)
         doors = (calls, self._logs, config.sandbox_id, self._holds)
         self._connections, self._sessions = Connections(*doors), Sessions(*doors)
-        self._pausing = Pausing(self._board, calls, state_dir, self._cut)
+        self._pausing = Pausing(self._board, calls, self._starts, state_dir, self._cut)
         self._runner = web.AppRunner(
             self._application(calls), handler_cancellation=True, shutdown_timeout=_SHUTDOWN_TIME
         )
@@ -155,6 +155,7 @@ class Agent:
         await self._cut()
         await self._dialect.aclose()
         await self._runner.cleanup()
+        await self._pausing.aclose()
         await self._starts.aclose()
         await self._sampler.aclose()
         await self._holds.aclose()

@@ -84,6 +84,7 @@ class Starts:
         # The digest, what others of the same wait for, and the task if there is one.
         self._under_way: dict[str, _UnderWay] = {}
         self._closed = False
+        self._held = False
 
     def begin(self, params: dict[str, Any], told: Told) -> bool:
         """Start a command as `start` does, but without a task; false if that cannot be done now.
@@ -147,7 +148,7 @@ class Starts:
             ConflictError: If the id exists with another spec, or did and was forgotten.
             SpawnError: If it could not be started, now or when it was asked for before.
             RateLimited: If too many commands run.
-            AgentFault: If there is no room on the disk, or the sandbox is being stopped.
+            AgentFault: If there is no room on the disk, or the sandbox is paused or being stopped.
         """
         spec = self._checked(params)
         process_id = spec["process_id"]
@@ -170,6 +171,20 @@ class Starts:
             raise _conflict(process_id)
         return await asyncio.shield(first), created
 
+    def hold(self, held: bool) -> None:
+        """Refuse starts from now on (true), or take them again (false)."""
+        self._held = held
+
+    @property
+    def under_way(self) -> int:
+        """How many starts are under way."""
+        return len(self._under_way)
+
+    async def quiet(self) -> None:
+        """Wait until no start is under way. Cancelling it is safe: they go on."""
+        while asked := [first for _, first, _ in self._under_way.values() if not first.done()]:
+            await asyncio.wait(asked)
+
     async def aclose(self) -> None:
         """Wait for no start any more. What was sent to the keeper is carried out."""
         self._closed = True
@@ -181,6 +196,8 @@ class Starts:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _checked(self, params: dict[str, Any]) -> dict[str, Any]:
+        if self._held:
+            raise AgentFault("the sandbox is paused: resume it", status=503)
         spec = normal_spec(params)
         if not self._process_limit and "processes" in (spec["limits"] or {}):
             raise Unsupported("limits.processes: this agent has no cgroup to count processes by")

@@ -76,6 +76,7 @@ class Keeper:
         self.index = Index(state_dir, self.number)
         self.keeping = Keeping(
             self,
+            self._to_root,
             keep_bytes=config["keep_bytes"],
             keep_commands=config["keep_commands"],
             keep_seconds=config["keep_seconds"],
@@ -241,8 +242,9 @@ class Keeper:
         elif op == "scanned" and message["seq"] == self._scans:
             self.killer.scanned(message["found"])
         elif op == "share":
-            self.keeping.share(message["keep_bytes"], message["keep_commands"])
+            self.keeping.share(message)
         elif op == "ping":
+            self.keeping.tell()
             self._to_root({"op": "pong"})
         elif op == "stop":
             self._stop(message.get("grace"))

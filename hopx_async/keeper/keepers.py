@@ -12,14 +12,9 @@ from hopx_async.keeper.channel import Channel
 from hopx_async.keeper.kill import GIVE_UP_AFTER
 from hopx_async.keeper.options import RootError
 from hopx_async.keeper.scan import Scanner
+from hopx_async.keeper.shares import Shares
 from hopx_async.keeper.store import complain
-from hopx_async.keeper.supervise import (
-    Backoff,
-    Child,
-    describe_status,
-    python_module,
-    socket_pair,
-)
+from hopx_async.keeper.supervise import Child, Place, describe_status, python_module, socket_pair
 from hopx_async.keeper.sweep import Sweeper
 from hopx_async.protocol import records
 
@@ -47,31 +42,11 @@ LONG_PAUSE = 30.0
 
 # Whoever asks for more has lost count.
 _MOST_KEEPERS = 64
-# Commands kept by each keeper, at least, where there are more than one only to be faster.
+# Commands kept for each keeper, at least, where there are more than one only to be faster:
+# a bound that is shared is not kept to the last command.
 _LEAST_KEPT = 1000
 # Seconds beyond grace, KILL and proof that a stopping keeper has for the rest.
 _SLACK = 5.0
-
-
-class _Place:
-    """One keeper's place: its number, and the process that has it now."""
-
-    def __init__(self, number: int, most_restarts: int) -> None:
-        self.number = number
-        self.child: Child | None = None
-        self.channel: Channel | None = None
-        #: Whether it has recovered what the one before it left.
-        self.ready = False
-        self.stalled = False
-        self.sweeping = False
-        self.heard = 0.0
-        self.pinged = False
-        self.backoff = Backoff(most=most_restarts)
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing of it is left that somebody has to wait for."""
-        return self.child is None and not self.sweeping
 
 
 class Keepers:
@@ -113,7 +88,8 @@ class Keepers:
         self._host = host
         self._stalled_after = stalled_after
         self._most_restarts = most_restarts
-        self._places: dict[int, _Place] = {}
+        self._places: dict[int, Place] = {}
+        self._shares = Shares(config["keep_commands"], config["keep_bytes"])
         self._sweeper = Sweeper(loop, own, config["sandbox_id"])
         self._agent: Channel | None = None
         self._recovered = False
@@ -145,15 +121,15 @@ class Keepers:
         """Start one more, unless one is on its way.
 
         Args:
-            busy: Whether the others have room and are only busy. Then none is started that would
-                leave each of them little to keep.
+            busy: Whether the others have room and are only busy. Then none is started where
+                little is kept.
         """
         if busy and self._config["keep_commands"] // (len(self._places) + 1) < _LEAST_KEPT:
             return
         waiting = any(not one.ready and not one.stalled for one in self._places.values())
         if not self._stopping and not waiting and len(self._places) < _MOST_KEEPERS:
             number = len(self._places) + 1
-            self._places[number] = _Place(number, self._most_restarts)
+            self._places[number] = Place(number, self._most_restarts)
             self._start(self._places[number])
 
     def sweep_strangers(self) -> None:
@@ -178,11 +154,18 @@ class Keepers:
             self._introduce(place)
 
     def stop(self, grace: float) -> None:
-        """Let all end their commands and go; ``keepers_gone`` is called when they have."""
+        """Let all end their commands and go; ``keepers_gone`` is called when they have.
+
+        Those that are stopped go on for it. One that gives no sign of life is killed when the
+        grace is over; its commands are then ended without any.
+        """
         self._stopping = True
         for place in self._places.values():
-            if place.channel is not None:
+            if place.child is not None and place.channel is not None:
                 place.channel.send_json({"op": "stop", "grace": grace})
+                place.child.go_on()
+        silent = functools.partial(self._kill_silent, time.monotonic())
+        self._loop.call_later(max(grace, self._stalled_after), silent)
         if self._deadline is not None:
             self._deadline.cancel()
         patience = grace + GIVE_UP_AFTER + _SLACK
@@ -199,7 +182,7 @@ class Keepers:
 
     # Starting.
 
-    def _start(self, place: _Place) -> None:
+    def _start(self, place: Place) -> None:
         if self._stopping:
             return
         ours, its = socket_pair()
@@ -218,25 +201,26 @@ class Keepers:
         place.channel = Channel(ours, self._loop, said, _nobody_told)
         # While there is no other keeper, whatever has no end is nobody's.
         recover = "own" if self._recovered else "all"
-        self._shared_out()
-        facts = {"number": place.number, "recover": recover, **self._share()}
+        self._shares.add(place.number)
+        self._share_out()
+        place.share = self._shares.of_all(())[place.number]
+        facts = {"number": place.number, "recover": recover, **place.share}
         place.channel.send_json({**self._config, **facts})
         self._introduce(place)
         self._host.keepers_changed()
 
-    def _share(self) -> Message:
-        """Return what each keeper may keep of what the sandbox may."""
-        keepers = len(self._places)
-        names = ("keep_bytes", "keep_commands")
-        return {name: max(1, self._config[name] // keepers) for name in names}
+    def _share_out(self) -> None:
+        """Tell each keeper what it may keep, if that has changed and it takes what it is told."""
+        up = {one.number for one in self._places.values() if one.ready and not one.stalled}
+        for number, share in self._shares.of_all(up).items():
+            place = self._places[number]
+            # Who reads nothing is told at its next sign of life.
+            channel = place.channel if number in up and share != place.share else None
+            if channel is not None and not channel.backlog:
+                channel.send_json({"op": "share", **share})
+                place.share = share
 
-    def _shared_out(self) -> None:
-        """Tell the keepers that there is one more."""
-        for place in self._places.values():
-            if place.ready and place.channel is not None:
-                place.channel.send_json({"op": "share", **self._share()})
-
-    def _introduce(self, place: _Place) -> None:
+    def _introduce(self, place: Place) -> None:
         if self._agent is None or place.channel is None or place.child is None:
             return
         keepers, agents = socket_pair()
@@ -248,19 +232,23 @@ class Keepers:
 
     # What they say.
 
-    def _said(self, place: _Place, message: Message) -> None:
+    def _said(self, place: Place, message: Message) -> None:
         op = message.get("op")
+        place.heard = time.monotonic()
         if op == "scan":
             self._scan(place, message)
         elif op == "pong":
-            place.heard = time.monotonic()
             place.pinged = False
             self._call_stalled(place, stalled=False)
+            self._share_out()
         elif op == "ready":
-            place.heard = time.monotonic()
             place.ready = self._recovered = True
+            self._share_out()
+        elif op == "kept":
+            self._shares.told(place.number, message)
+            self._share_out()
 
-    def _scan(self, place: _Place, message: Message) -> None:
+    def _scan(self, place: Place, message: Message) -> None:
         if place.channel is not None and place.child is not None:
             nonce, outer = self._config["sandbox_id"], self._config["outer_scope"]
             scanner = Scanner(nonce, outer, place.child.pid, self._own)
@@ -278,7 +266,7 @@ class Keepers:
                     place.channel.send_json({"op": "ping"})
         self._loop.call_later(self._stalled_after / 2, self._ping)
 
-    def _call_stalled(self, place: _Place, *, stalled: bool) -> None:
+    def _call_stalled(self, place: Place, *, stalled: bool) -> None:
         if place.stalled != stalled:
             place.stalled = stalled
             complain(f"keeper {place.number} {'is stalled' if stalled else 'goes on'}")
@@ -286,7 +274,7 @@ class Keepers:
 
     # Their ends.
 
-    def _ended(self, place: _Place, status: int) -> None:
+    def _ended(self, place: Place, status: int) -> None:
         if place.child is not None:
             place.child.alive = False
             self._own.discard(place.child.pid)
@@ -304,12 +292,12 @@ class Keepers:
         swept = functools.partial(self._swept, place, how)
         self._sweeper.sweep(place.number, swept)
 
-    def _swept(self, place: _Place, how: str, left: list[tuple[int, str]]) -> None:
+    def _swept(self, place: Place, how: str, left: list[tuple[int, str]]) -> None:
         place.sweeping = False
         _complain_of(left)
         self._again(place, how)
 
-    def _again(self, place: _Place, how: str) -> None:
+    def _again(self, place: Place, how: str) -> None:
         if self._stopping:
             self._tell_if_gone()
             return
@@ -324,6 +312,12 @@ class Keepers:
             delay = LONG_PAUSE
             complain(f"{error}; it is started again in {delay:g} s")
         self._loop.call_later(delay, lambda: self._start(place))
+
+    def _kill_silent(self, since: float) -> None:
+        for place in self._places.values():
+            if place.child is not None and place.heard < since:
+                complain(f"keeper {place.number} does not answer and is killed")
+                place.child.kill()
 
     def _kill_all(self) -> None:
         for place in self._places.values():

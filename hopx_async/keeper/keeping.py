@@ -9,8 +9,8 @@ from hopx_async.protocol import records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Protocol
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol
 
     from hopx_async.keeper.command import Command
     from hopx_async.keeper.index import Index
@@ -33,6 +33,8 @@ __all__ = ["Ended", "Keeping", "restored"]
 
 # Where nothing could be freed, so much more has to be written before another try.
 _STEP = 1024 * 1024
+# The root hears of each hundredth part of the share that has come or gone.
+_PARTS = 100
 # An index is made anew when it has grown so much beyond what it was then.
 _INDEX_GROWTH = 16 * 1024 * 1024
 
@@ -53,6 +55,7 @@ class Keeping:
 
     Args:
         host: The keeper.
+        tell_root: Tells the root what is held, so that all keepers keep within the bounds.
         keep_bytes: Log bytes in all. It may be more by what one turn of the loop writes, and by
             the heads and current blocks of commands that run.
         keep_commands: Commands kept after their end.
@@ -60,8 +63,15 @@ class Keeping:
     """
 
     def __init__(
-        self, host: _Host, *, keep_bytes: int, keep_commands: int, keep_seconds: float
+        self,
+        host: _Host,
+        tell_root: Callable[[dict[str, Any]], None],
+        *,
+        keep_bytes: int,
+        keep_commands: int,
+        keep_seconds: float,
     ) -> None:
+        self._tell_root = tell_root
         self._host = host
         self._bytes = keep_bytes
         self._commands = keep_commands
@@ -70,17 +80,40 @@ class Keeping:
         self._vain = 0
         self._timer: Timer | None = None
         self._index_bytes = host.index.size
+        # Ends and forgettings so far; that and the bytes when the root was told last.
+        self._moves = 0
+        self._told = (0, 0)
         #: Commands forgotten by this process.
         self.forgotten = 0
 
-    def share(self, keep_bytes: int, keep_commands: int) -> None:
-        """Take another share of what the sandbox may keep: keepers have come or gone."""
-        self._bytes, self._commands = keep_bytes, keep_commands
+    def share(self, share: dict[str, Any]) -> None:
+        """Take another share of what the sandbox may keep: the keepers hold more, or less.
+
+        Args:
+            share: From now on ``keep_bytes`` of logs in all and ``keep_commands`` that have
+                ended. And the oldest are forgotten until so many are as ``until`` says, where
+                it is there: another keeper holds younger ones.
+        """
+        self._bytes, self._commands = share["keep_bytes"], share["keep_commands"]
         self._vain = 0
+        before = self.forgotten
+        while self._ended and self.forgotten < share.get("until", 0):
+            self._forget(next(iter(self._ended)))
+        if self.forgotten > before:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell the root what is held, unless nothing has changed since it was told."""
+        held = self._host.store.kept_bytes
+        if self._told != (self._moves, held):
+            self._told = (self._moves, held)
+            what = {"commands": len(self._ended), "bytes": held, "forgotten": self.forgotten}
+            self._tell_root({"op": "kept", **what, "oldest": self._oldest()})
 
     def ended(self, process_id: str, ended: Ended) -> None:
         """Take note of a command that has ended; its log is complete."""
         self._ended[process_id] = ended
+        self._moves += 1
         self._vain = 0
         self._watch_the_clock()
 
@@ -88,7 +121,9 @@ class Keeping:
         """Take over what an earlier keeper has kept."""
         found = sorted(ended, key=lambda pair: pair[1].at)
         self._ended = dict(found)
+        self._moves += len(found)
         self._host.store.kept_bytes = sum(one.size for one in self._ended.values())
+        self.tell()
         self._watch_the_clock()
 
     def tidy(self) -> None:
@@ -98,9 +133,28 @@ class Keeping:
         store = self._host.store
         if store.kept_bytes > self._bytes and store.kept_bytes >= self._vain:
             self._make_room()
+        moves, told_bytes = self._told
+        few, few_bytes = self._few
+        if self._moves - moves >= few or abs(store.kept_bytes - told_bytes) >= few_bytes:
+            self.tell()
         if self._host.index.size > self._index_bytes + _INDEX_GROWTH:
             self._host.index.compact({*self._ended, *self._host.commands})
             self._index_bytes = self._host.index.size
+
+    @property
+    def _few(self) -> tuple[int, int]:
+        return max(1, self._commands // _PARTS), max(records.BLOCK, self._bytes // _PARTS)
+
+    def _oldest(self) -> tuple[int, float] | None:
+        """Return how many the oldest few are, and when the last of them ended."""
+        few, few_bytes = self._few
+        count = size = 0
+        at = 0.0
+        for one in self._ended.values():
+            count, size, at = count + 1, size + one.size, one.at
+            if count >= few or size >= few_bytes:
+                break
+        return (count, at) if count else None
 
     def _make_room(self) -> None:
         store = self._host.store
@@ -134,6 +188,7 @@ class Keeping:
         now = time.time()
         self._host.index.add(gone_line(process_id, now))
         self.forgotten += 1
+        self._moves += 1
         self._host.forgotten(process_id, now)
 
     def _watch_the_clock(self) -> None:

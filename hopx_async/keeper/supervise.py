@@ -11,9 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hopx_async.keeper.channel import Channel
+
 __all__ = [
     "Backoff",
     "Child",
+    "Place",
     "agent_env",
     "child_env",
     "describe_status",
@@ -92,6 +95,11 @@ class Child:
                 os.set_inheritable(fd, False)
         self.alive = True
 
+    def go_on(self) -> None:
+        """Send SIGCONT: whoever was stopped hears what it is told; harmless to others."""
+        if self.alive:
+            os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """Send SIGKILL; harmless once it is reaped."""
         if self.alive:
@@ -142,3 +150,26 @@ class Backoff:
         if count > self.most:
             return None
         return self._delays[min(count, len(self._delays)) - 1]
+
+
+class Place:
+    """One keeper's place: its number, and the process that has it now."""
+
+    def __init__(self, number: int, most_restarts: int) -> None:
+        self.number = number
+        self.child: Child | None = None
+        self.channel: Channel | None = None
+        #: Whether it has recovered what the one before it left.
+        self.ready = False
+        self.stalled = False
+        self.sweeping = False
+        self.heard = 0.0
+        self.pinged = False
+        #: What it was told that it may keep.
+        self.share: dict[str, int] = {}
+        self.backoff = Backoff(most=most_restarts)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of it is left that somebody has to wait for."""
+        return self.child is None and not self.sweeping

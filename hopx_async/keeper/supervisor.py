@@ -308,6 +308,7 @@ class Root:
             self._finish()
             return
         self._to_agent.send_json({"op": "stop"})
+        self._agent.go_on()
         self._deadline = self._loop.call_later(_AGENT_STOP_TIME, self._agent.kill)
 
     def _finish(self) -> None:

@@ -180,12 +180,19 @@ class Link:
         subscription = asking.subscription
         reader = subscription._reader
         if reader is None:
-            self._receive_fate(subscription, offset, data)
             asking.over = True
-            self._forget(subscription)
+            try:
+                self._receive_fate(subscription, offset, data)
+                self._forget(subscription)
+            except RemoteProtocolError as error:  # one damaged log harms nobody else
+                self._fail(subscription, error)
             return
         if offset < asking.end:
             return  # a frame that came twice
+        if not data:
+            asking.over = True
+            self._over(subscription)
+            return
         asking.received += len(data)
         asking.end = offset + len(data)
         if asking.received > asking.granted:
@@ -219,8 +226,8 @@ class Link:
             self._check_over(subscription, reader)
 
     def _check_over(self, subscription: Subscription, reader: EventReader) -> None:
-        if reader.position.offset != subscription._start:
-            problem = f"the log of {subscription.process_id} is over without an end"
+        if reader.fed != subscription._start:
+            problem = f"the log of {subscription.process_id} is damaged: it is over without an end"
             self._fail(subscription, RemoteProtocolError(problem))
         subscription.close()
 

@@ -228,7 +228,7 @@ class Peer:
         taken: list[bytes] = []
         room = wire.MAX_DATA_BYTES
         for _ in range(len(self._turns)):
-            if room <= wire.PIECE.size + _LEAST_TURN:
+            if room <= 2 * wire.PIECE.size + _LEAST_TURN:
                 break
             asked = self._turns.popleft()
             asked.queued = False
@@ -236,7 +236,7 @@ class Peer:
                 continue  # left while it waited for its turn
             share = max(_LEAST_TURN, wire.MAX_DATA_BYTES // (len(self._turns) + 1))
             try:
-                piece = self._piece(asked, min(share, room - wire.PIECE.size))
+                piece = self._piece(asked, min(share, room - 2 * wire.PIECE.size))
             except HopxError as error:
                 self._forget(asked.ask)
                 self._refuse(asked.ask, error)
@@ -247,7 +247,10 @@ class Peer:
             offset, data = piece
             taken += (wire.PIECE.pack(asked.ask, offset, len(data)), data)
             room -= wire.PIECE.size + len(data)
-            self._settle(asked, offset + len(data), len(data))
+            if self._settle(asked, offset + len(data), len(data)) and asked.output:
+                # Whoever finds no end in what came knows by this that it is damaged.
+                taken.append(wire.PIECE.pack(asked.ask, asked.offset, 0))
+                room -= wire.PIECE.size
         return b"".join(taken) if taken else self._outbox.next_frame()
 
     def _piece(self, asked: _Asked, limit: int) -> tuple[int, bytes] | None:
@@ -259,15 +262,17 @@ class Peer:
             piece = self._logs.last(asked.process_id)
         return piece if piece is not None and piece[1] else None
 
-    def _settle(self, asked: _Asked, offset: int, size: int) -> None:
+    def _settle(self, asked: _Asked, offset: int, size: int) -> bool:
+        """Note what was sent; return whether that was the last."""
         asked.offset = offset
         asked.sent += size
         if asked.watched and self._readers is not None:
             self._readers.moved((id(self), asked.ask), asked.process_id, offset)
         if offset == self._logs.end(asked.process_id) and self._logs.over(asked.process_id):
             self._forget(asked.ask)
-        else:
-            self._queue(asked)
+            return True
+        self._queue(asked)
+        return False
 
     def _queue(self, asked: _Asked) -> None:
         """Give *asked* a turn if there is something for it, else let it wait."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
+import anyio
+
 from hopx_async.errors import ConnectionLost
 from hopx_async.protocol.file_answers import FileEvent, FileInfo
 from hopx_async.transport.files import Changes, Download, FileStore
@@ -12,6 +14,9 @@ from hopx_async.transport.files import Changes, Download, FileStore
 __all__ = ["Carrier", "FaultyFiles"]
 
 T = TypeVar("T")
+Held = TypeVar("Held", Download, Changes)
+# For ending what was opened for nobody.
+_CLOSE_SECONDS = 3.0
 
 
 class Carrier(Protocol):
@@ -31,7 +36,7 @@ class FaultyFiles(FileStore):
 
     async def download(self, path: str) -> Download:
         """Open a file; once, for an open file is held."""
-        opened = await self._faults.carry(lambda: self._inner.download(path), repeatable=False)
+        opened = await self._opened(lambda: self._inner.download(path))
         return _FaultyDownload(opened, self._faults)
 
     async def upload(
@@ -65,12 +70,28 @@ class FaultyFiles(FileStore):
 
     async def watch(self, path: str) -> Changes:
         """Watch a file or a directory; once, for a watch is held."""
-        changes = await self._faults.carry(lambda: self._inner.watch(path), repeatable=False)
+        changes = await self._opened(lambda: self._inner.watch(path))
         return _FaultyChanges(changes, self._faults)
 
     async def aclose(self) -> None:
         """End what is still open there."""
         await self._inner.aclose()
+
+    async def _opened(self, act: Callable[[], Awaitable[Held]]) -> Held:
+        """Carry out a call that opens something; if its answer is lost, that is closed again."""
+        opened: list[Held] = []
+
+        async def opening() -> Held:
+            opened.append(await act())
+            return opened[0]
+
+        try:
+            return await self._faults.carry(opening, repeatable=False)
+        except BaseException:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                for one in opened:
+                    await one.aclose()
+            raise
 
 
 class _FaultyDownload(Download):

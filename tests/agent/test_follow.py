@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from hypothesis import example, given
+
+from hopx_async.agent.follow import Follower
+from hopx_async.errors import RemoteProtocolError
 from hopx_async.protocol import records
-from hopx_async.protocol.events import Exited, Started, Stdout, Truncated
+from hopx_async.protocol.cursor import Position
+from hopx_async.protocol.events import Exited, Lost, Started, Stdout, Truncated
 from tests.agent.harness import serving
+from tests.agent.keeper_double import PATIENCE
+from tests.protocol.damaged import LAST_TOO_LARGE, DamagedLog, damages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,3 +102,30 @@ async def test_what_was_freed_is_told(tmp_path: Path) -> None:
 
         assert isinstance(events[1], Truncated)
         assert events[1].stdout_bytes == 5
+
+
+@given(damages)
+@example(LAST_TOO_LARGE)
+def test_a_damaged_log_has_an_end_or_is_told(damage: tuple[int, int]) -> None:
+    """Whatever byte of a finished log is changed, a follower ends, or says that it is damaged."""
+    log = DamagedLog(damage)
+
+    async def follow() -> None:
+        last = None
+        follower = Follower(log, log.process_id)
+        try:
+            while (event := await follower.next()) is not None:
+                last = event
+        except RemoteProtocolError as error:
+            assert log.process_id in str(error)  # noqa: PT017  # one of two good ends
+        else:
+            assert isinstance(last, Exited | Lost)
+
+    asyncio.run(asyncio.wait_for(follow(), PATIENCE))
+
+
+async def test_behind_the_end_there_is_nothing() -> None:
+    """A follower that begins behind the last record is told of none, and of no damage."""
+    log = DamagedLog((0, 0))
+    follower = Follower(log, log.process_id, Position(log.end(log.process_id), 0, 0))
+    assert await follower.next() is None

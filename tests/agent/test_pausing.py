@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+import hopx_async as hopx
+from hopx_async.agent import pausing
+from hopx_async.errors import AgentFault
+from hopx_async.providers.machines import AgentMachine
 from tests.agent.harness import serving
+from tests.agent.keeper_double import full_spec
+from tests.support.agents import running_agent, scope_members
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.agent.harness import Serving
 
 
 async def test_a_paused_agent_answers_nobody(tmp_path: Path) -> None:
@@ -69,6 +79,137 @@ async def test_what_is_started_while_a_pause_begins_is_paused_too(tmp_path: Path
         said = [(one["id"], one["name"]) for one in server.keeper.requests]
         assert said == [("late", "SIGSTOP")]
         await server.ask("POST", "/v1/resume")
+
+
+def _state(pid: int) -> str:
+    """Return a process's state, as /proc tells it."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+async def _until_held(server: Serving) -> None:
+    """Wait until a pause has come to where it waits for starts."""
+    while not server.agent._starts._held:
+        await anyio.sleep(0.01)
+
+
+async def _under_way(server: Serving, process_id: str) -> asyncio.Task[Any]:
+    """Ask for a start, and wait until it is with the keeper, which does not answer."""
+    server.keeper.silent = True
+    task = asyncio.create_task(server.agent._starts.start(full_spec(process_id)))
+    await server.keeper.asked(len(server.keeper.requests) + 1)
+    server.keeper.silent = False
+    return task
+
+
+async def test_a_pause_waits_for_what_is_being_started(tmp_path: Path) -> None:
+    """A start that the keeper has not answered yet is stopped as well, before pause is answered."""
+    async with serving(tmp_path / "s") as server:
+        start = await _under_way(server, "late")
+        pause = asyncio.create_task(server.ask("POST", "/v1/pause"))
+        await _until_held(server)
+        server.keeper.answer(server.keeper.requests[0])
+        assert (await pause)[0] == 200
+        assert (await start)[0].process_id == "late"
+        said = [(one["id"], one["name"]) for one in server.keeper.requests[1:]]
+        assert said == [("late", "SIGSTOP")]
+
+
+async def test_a_start_that_takes_too_long_is_stopped_when_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pause does not wait for a stalled keeper without end; its start is stopped later."""
+    monkeypatch.setattr(pausing, "SETTLE_SECONDS", 0.0)
+    async with serving(tmp_path / "s") as server:
+        start = await _under_way(server, "late")
+        assert (await server.ask("POST", "/v1/pause"))[0] == 200
+        assert len(server.keeper.requests) == 1
+        server.keeper.answer(server.keeper.requests[0])
+        await start
+        said = await server.keeper.asked(2)
+        assert (said["id"], said["name"]) == ("late", "SIGSTOP")
+
+
+async def test_a_start_that_is_late_for_a_resume_too_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a resume nobody stops what the pause before it has missed."""
+    monkeypatch.setattr(pausing, "SETTLE_SECONDS", 0.0)
+    async with serving(tmp_path / "s") as server:
+        start = await _under_way(server, "late")
+        for path in ("/v1/pause", "/v1/pause", "/v1/resume"):
+            assert (await server.ask("POST", path))[0] == 200
+        server.keeper.answer(server.keeper.requests[0])
+        await start
+        await server.agent._starts.start(full_spec("next"))
+        assert [one["op"] for one in server.keeper.requests] == ["start", "start"]
+
+
+async def test_nothing_is_started_while_paused(tmp_path: Path) -> None:
+    """A request that had come before the pause starts nothing behind it."""
+    async with serving(tmp_path / "s") as server:
+        await server.ask("POST", "/v1/pause")
+        with pytest.raises(AgentFault, match="paused") as caught:
+            await server.agent._starts.start(full_spec("one"))
+        assert caught.value.status == 503
+        assert server.keeper.requests == []
+        await server.ask("POST", "/v1/resume")
+        assert (await server.agent._starts.start(full_spec("one")))[1]
+
+
+async def test_a_pause_that_is_cancelled_can_be_repeated(tmp_path: Path) -> None:
+    """Whoever goes while the pause waits leaves it half done, and the next one does the rest."""
+    async with serving(tmp_path / "s") as server:
+        start = await _under_way(server, "late")
+        pause = asyncio.create_task(server.ask("POST", "/v1/pause"))
+        await _until_held(server)
+        pause.cancel()
+        await asyncio.wait([pause])
+        server.keeper.answer(server.keeper.requests[0])
+        await start
+        assert (await server.ask("POST", "/v1/pause"))[0] == 200
+        assert {one["name"] for one in server.keeper.requests[1:]} == {"SIGSTOP"}
+        assert (await server.ask("POST", "/v1/resume"))[0] == 200
+
+
+async def test_an_agent_that_ends_waits_for_no_late_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing an agent ends what waits for a start that never is answered."""
+    monkeypatch.setattr(pausing, "SETTLE_SECONDS", 0.0)
+    async with serving(tmp_path / "s") as server:
+        start = await _under_way(server, "late")
+        assert (await server.ask("POST", "/v1/pause"))[0] == 200
+    with pytest.raises(asyncio.CancelledError):
+        await start
+
+
+async def test_a_real_start_under_way_is_paused(tmp_path: Path) -> None:
+    """What a keeper that was busy starts during a pause stands still until the resume."""
+    async with (
+        running_agent(tmp_path / "s") as agent,
+        hopx.remote(agent.url, token=agent.token) as sandbox,
+    ):
+        machine = AgentMachine(agent.url, agent.token, agent.pid)
+        keeper = (await sandbox.statistics())["agent"]["keepers"][0]["pid"]
+        os.kill(keeper, signal.SIGSTOP)
+        try:
+            start = asyncio.create_task(sandbox.commands.start("exec sleep 60"))
+            while not (await sandbox.statistics())["agent"]["keeper_requests"]:
+                await anyio.sleep(0.01)
+            pause = asyncio.create_task(machine.pause())
+            while not (agent.state / "paused").exists():
+                await anyio.sleep(0.01)
+        finally:
+            os.kill(keeper, signal.SIGCONT)
+        await pause
+        (leader,) = scope_members(sandbox.sandbox_id)
+        while _state(leader) != "T":
+            await anyio.sleep(0.01)
+        await machine.resume()
+        handle = await start
+        assert handle.pid == leader
+        assert _state(leader) != "T"
+        await handle.kill(0)
 
 
 async def test_an_agent_that_comes_back_stays_paused(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class _FakeAgent:
             facts = {"pid": os.getpid(), "config": self._config, "env": dict(os.environ)}
             self._answer(connection, {**facts, "keepers": self._facts})
         elif asked["op"] == "more":
-            self._root.sendall(b'{"op":"more"}\n')
+            self._root.sendall(json.dumps(asked).encode() + b"\n")
             self._answer(connection, {})
         else:
             self._asking[asked["rid"]] = connection

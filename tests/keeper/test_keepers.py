@@ -39,6 +39,12 @@ def _ends(state: Path, process_id: str) -> list[dict[str, Any]]:
     return [dict(one.json()) for one in found if one.kind in records.TERMINAL_KINDS]
 
 
+def _has_ended(state: Path, process_id: str) -> bool:
+    """Tell whether a command has its end, or is forgotten by now."""
+    there = (state / "logs" / records.segment_name(process_id, 0)).exists()
+    return not there or bool(_ends(state, process_id))
+
+
 @pytest.mark.parametrize(("keep", "keepers"), [("2000", {1, 2}), ("1999", {1})])
 def test_help_leaves_each_keeper_enough_to_keep(
     tmp_path: Path, keep: str, keepers: set[int]
@@ -50,6 +56,32 @@ def test_help_leaves_each_keeper_enough_to_keep(
             eventually(lambda: 2 in root.keepers())
 
         assert root.keepers().keys() == keepers
+
+
+def test_second_keeper_makes_the_first_forget_nothing_early(tmp_path: Path) -> None:
+    """The last so many are kept, whichever keeper had them: the oldest of all go first."""
+    state = tmp_path / "state"
+    names = [f"c{number:03}" for number in range(120)]
+
+    def kept() -> set[str]:
+        parsed = (records.parse_segment_name(path.name) for path in (state / "logs").iterdir())
+        return {one[0] for one in parsed if one is not None}
+
+    def run(name: str, *, to: int) -> None:
+        root.start(name, "exit 0", to=to)
+        eventually(lambda: _has_ended(state, name))
+
+    config = {"keep_commands": 100, "stalled_after": 0.5}
+    with root_process("--state-dir", str(state), config=config) as root:
+        for name in names[:95]:
+            run(name, to=1)
+        _another(root)
+        assert kept() == set(names[:95])
+        for name in names[95:]:
+            run(name, to=2)
+        eventually(lambda: len(kept()) == 100)
+        # A few may go together.
+        assert kept() >= set(names[24:])
 
 
 @pytest.mark.leaves_orphans
@@ -116,6 +148,39 @@ def test_keeper_that_does_not_answer_is_stalled(tmp_path: Path) -> None:
         finally:
             os.kill(pid, signal.SIGCONT)
         eventually(lambda: not root.keepers()[2]["stalled"])
+
+
+def test_stopped_keeper_goes_on_for_a_stop(tmp_path: Path) -> None:
+    """At a stop a keeper that was stopped is continued, and its commands have their grace."""
+    state = tmp_path / "state"
+    command = "trap 'echo told; exit 7' TERM; echo up; while :; do sleep 0.05; done"
+    with root_process("--state-dir", str(state), "--grace", "3600") as root:
+        _another(root)
+        root.start("a", command, to=2)
+        eventually(lambda: output(state, "a")[0])
+        os.kill(root.keepers()[2]["pid"], signal.SIGSTOP)
+        root.process.terminate()
+        assert root.wait() == 0
+    assert output(state, "a")[0] == b"up\ntold\n"
+    assert [end["reason"] for end in _ends(state, "a")] == ["sandbox_stopped"]
+
+
+@pytest.mark.leaves_orphans
+def test_keeper_that_does_not_answer_a_stop_is_killed(tmp_path: Path) -> None:
+    """A keeper that nothing wakes is killed when the grace is over, and its commands with it."""
+    state = tmp_path / "state"
+    before = "from hopx_async.keeper import supervise; supervise.Child.go_on = lambda _: None"
+    config = {"stalled_after": 1.0, "grace": 0.1}
+    with root_process("--state-dir", str(state), config=config, before=before) as root:
+        _another(root)
+        left = [root.start("a", HIDDEN, to=2)]
+        kept = root.start("b", "exec sleep 60")
+        os.kill(root.keepers()[2]["pid"], signal.SIGSTOP)
+        root.process.terminate()
+        assert "keeper 2" in root.complaint("does not answer and is killed")
+        assert root.wait() == 0
+    assert not any(map(running, [*left, kept]))
+    assert [end["reason"] for end in _ends(state, "b")] == ["sandbox_stopped"]
 
 
 def test_all_keepers_end_their_commands_at_a_stop(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hopx_async.protocol import records
 from tests.keeper.harness import keeper_process
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.keeper.harness import KeeperProcess
 
 MIB = 1024 * 1024
+_NOTHING: dict[str, Any] = {"op": "kept", "commands": 0, "forgotten": 0}
 
 
 def _ids(state: Path) -> set[str]:
@@ -28,6 +29,11 @@ def _size(state: Path) -> int:
 def _gone(keeper: KeeperProcess) -> list[str]:
     """Return the ids of which the keeper has told that they were forgotten, in order."""
     return [one["id"] for one in keeper.news if "gone" in one]
+
+
+def _kept(keeper: KeeperProcess) -> dict[str, Any]:
+    """Return what the keeper has told the root last of what it holds."""
+    return next((one for one in reversed(keeper.root_said) if one["op"] == "kept"), _NOTHING)
 
 
 def _run_many(keeper: KeeperProcess, count: int) -> list[str]:
@@ -103,3 +109,40 @@ def test_a_smaller_share_is_kept_at_once(tmp_path: Path) -> None:
         keeper.root.send({"op": "share", "keep_bytes": MIB, "keep_commands": 2})
         keeper.wait(lambda: len(_gone(keeper)) == 4)
         assert _ids(tmp_path) == {"c004", "c005"}
+
+
+def test_a_keeper_gives_way_as_often_as_it_is_told(tmp_path: Path) -> None:
+    """Told how many are to be forgotten in all, it forgets the oldest; told again, no more."""
+    with keeper_process(tmp_path) as keeper:
+        names = _run_many(keeper, 6)
+        assert keeper.root is not None
+        share = {"op": "share", "keep_bytes": MIB, "keep_commands": 6}
+        for until in (2, 2, 3):
+            keeper.root.send({**share, "until": until})
+        keeper.wait(lambda: _kept(keeper)["forgotten"] == len(_gone(keeper)) == 3)
+
+        assert _gone(keeper) == names[:3]
+        assert _kept(keeper)["commands"] == 3
+        assert _ids(tmp_path) == set(names[3:])
+        keeper.root.send({**share, "until": 99})
+        keeper.wait(lambda: _kept(keeper)["forgotten"] == 6)
+        assert _kept(keeper)["oldest"] is None
+
+
+def test_a_keeper_tells_what_it_holds(tmp_path: Path) -> None:
+    """The root hears of each hundredth part of the share, and at once of what was found."""
+    with keeper_process(tmp_path, keep_commands=200) as keeper:
+        _run_many(keeper, 3)
+        keeper.wait(lambda: _kept(keeper)["commands"] == 2)
+        oldest = _kept(keeper)["oldest"]
+        assert oldest[0] == 2
+        assert keeper.root is not None
+        keeper.root.send({"op": "ping"})
+        keeper.wait(lambda: {"op": "pong"} in keeper.root_said)
+        told = _kept(keeper)
+        assert told == {"op": "kept", "commands": 3, "bytes": _size(tmp_path), "forgotten": 0} | {
+            "oldest": oldest
+        }
+    with keeper_process(tmp_path) as keeper:
+        assert _kept(keeper)["commands"] == 3
+        assert keeper.root_said.index(_kept(keeper)) < keeper.root_said.index({"op": "ready"})

@@ -71,6 +71,15 @@ def _log(tmp_path: Path) -> bytes:
     return (tmp_path / "state" / "logs" / "a.0000000000000000").read_bytes()
 
 
+def test_stopped_agent_goes_on_for_a_stop(tmp_path: Path) -> None:
+    """An agent that was stopped is continued, hears of the end, and goes by itself."""
+    before = "from hopx_async.keeper import supervise; supervise.Child.kill = lambda _: None"
+    with root_process("--state-dir", str(tmp_path / "state"), before=before) as root:
+        os.kill(root.said["agent_pid"], signal.SIGSTOP)
+        root.process.terminate()
+        assert root.wait() == 0
+
+
 def test_parent_gone_is_the_end(tmp_path: Path) -> None:
     """EOF on the parent's pipe ends commands and root, as if told to stop."""
     config = {"grace": 5.0}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from hopx_async.errors import InvalidArgument, RemoteProtocolError
@@ -204,13 +206,16 @@ def test_a_command_without_output_yields_its_end() -> None:
     ],
 )
 def test_what_is_no_end_is_refused(data: bytes, problem: str) -> None:
-    """An agent that sends something else than the last record breaks the protocol."""
+    """Something else than the last record fails who waited for it, and nobody else."""
     link = Link()
     link.connected(1)
-    link.subscribe("cmd_1", output=False)
+    subscription = link.subscribe("cmd_1", output=False)
+    other = link.subscribe("cmd_2", output=False)
 
-    with pytest.raises(RemoteProtocolError, match=problem):
-        link.receive(1, one(1, 0, data))
+    assert subscription in link.receive(1, one(1, 0, data)).subscriptions
+    assert isinstance(subscription.error, RemoteProtocolError)
+    assert re.search(problem, str(subscription.error))
+    assert (subscription.done, other.done) == (True, False)
 
 
 def test_calls_are_numbered_and_answered() -> None:

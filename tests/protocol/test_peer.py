@@ -54,7 +54,7 @@ def end(logs: MemoryLogs, process_id: str) -> None:
 
 
 def test_an_asking_gets_the_log_as_it_grows(logs: MemoryLogs) -> None:
-    """A peer sends the bytes there are, waits for news, and lets go at the end."""
+    """A peer sends the bytes there are, waits for news, says at the end that it is, and lets go."""
     peer = greeted(logs)
     say(peer, wire.Ask(1, "one", 0, PLENTY))
     ((ask, offset, data),) = hear(peer)
@@ -64,8 +64,9 @@ def test_an_asking_gets_the_log_as_it_grows(logs: MemoryLogs) -> None:
     end(logs, "one")
     assert hear(peer) is None
     peer.news("one")
-    ((_, offset, data),) = hear(peer)
+    (_, offset, data), over = hear(peer)
     assert offset + len(data) == logs.end("one")
+    assert over == (1, logs.end("one"), b"")
     assert peer.askings == 0
 
 
@@ -184,7 +185,7 @@ def test_those_who_left_get_nothing(logs: MemoryLogs) -> None:
     end(logs, "one")
     peer.news("one")
 
-    assert [ask for ask, _, _ in hear(peer)] == [3]
+    assert {ask for ask, _, _ in hear(peer)} == {3}
     say(peer, wire.Ask(4, "two", 0, PLENTY), wire.Ask(5, "two", output=False))
     hear(peer)
     say(peer, wire.Leave(4), wire.Leave(5))
@@ -313,4 +314,4 @@ def test_a_log_that_cannot_be_read_is_told(
     assert peer.askings == 1
     end(logs, "two")
     peer.news("two")
-    assert [ask for ask, _, _ in hear(peer)] == [2]
+    assert {ask for ask, _, _ in hear(peer)} == {2}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import anyio
 import pytest
 
+from hopx_async.errors import ConnectionLost
 from hopx_async.testing import Faults, MemoryAgent, VirtualTimeLoop, contract_files, memory, run
+from hopx_async.testing.faulty_files import FaultyFiles
+from hopx_async.testing.memory_files import MemoryFiles, MemoryStore
+from hopx_async.transport.files import Changes, Download
 
 
 @pytest.fixture
@@ -50,6 +55,52 @@ async def test_a_cut_watch_is_made_anew() -> None:
 
                 tasks.start_soon(drop)
                 assert (await anext(watch)).kind == "missed"
+
+
+class _Open(Download, Changes):
+    """Something open, which counts itself."""
+
+    def __init__(self, still_open: set[_Open]) -> None:
+        self._still_open = still_open
+        still_open.add(self)
+
+    async def receive(self) -> Any:
+        raise AssertionError("nobody reads it")
+
+    async def aclose(self) -> None:
+        self._still_open.discard(self)
+
+    def abandon(self) -> None:
+        raise AssertionError("it can be closed")
+
+
+@pytest.mark.parametrize("kind", ["download", "watch"])
+@pytest.mark.parametrize("end", ["drop", "cancel"])
+@pytest.mark.parametrize("after", [1, 11])
+async def test_what_was_opened_for_nobody_is_closed(
+    monkeypatch: pytest.MonkeyPatch, kind: str, end: str, after: int
+) -> None:
+    """Where the answer to an opening is lost, or not waited for, nothing is left open."""
+    still_open: set[_Open] = set()
+
+    async def opening(_store: MemoryStore, _path: str) -> _Open:
+        return _Open(still_open)
+
+    monkeypatch.setattr(MemoryStore, kind, opening)
+    faults = Faults()
+    faults.delay(10)
+    files = FaultyFiles(MemoryStore(MemoryFiles(), lambda act: act()), faults)
+    task = asyncio.ensure_future(getattr(files, kind)("/workspace/a"))
+    await anyio.sleep(after)
+    assert len(still_open) == (after > 10)
+    if end == "drop":
+        faults.drop()
+    else:
+        task.cancel()
+    await asyncio.wait([task])
+    with pytest.raises((ConnectionLost, asyncio.CancelledError)):
+        task.result()
+    assert not still_open
 
 
 async def test_a_file_whose_reading_is_cut_is_read_again() -> None:
