@@ -15,6 +15,7 @@ import sys
 import time
 
 from hopx_async.keeper import proc
+from hopx_async.keeper.beside import run_beside
 from hopx_async.keeper.cgroup import find_places
 from hopx_async.keeper.channel import Channel
 from hopx_async.keeper.command import Command
@@ -45,8 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Keeper", "main"]
 
-# After having looked for the dead a keeper does other things for so many times as long.
-_REST = 8
 # Seconds that a leaving keeper waits for its agent to read the last news.
 _FAREWELL = 1.0
 
@@ -103,9 +102,7 @@ class Keeper:
             self._known,
             slay=self.groups.slay,
         )
-        self._reaping: Timer | None = None
-        self._rested = 0.0
-        loop.catch({signal.SIGCHLD: self._reap_soon, signal.SIGTERM: self._stop})
+        loop.catch({signal.SIGCHLD: self._reap, signal.SIGTERM: self._stop})
         self._root: Channel | None = Channel(sock, loop, self._from_root, self._root_gone)
 
     def run(self) -> None:
@@ -190,22 +187,7 @@ class Keeper:
     def _known(self, process_id: str) -> list[tuple[int, int]]:
         return self.orphans.known(process_id) + self.groups.known(process_id)
 
-    def _reap_soon(self) -> None:
-        """Reap now, or after a rest that grows with what the last time took.
-
-        Both asking the kernel who has ended and who is left take longer the more children
-        there are; with thousands, to ask for each of them would leave no time for others.
-        """
-        if self._reaping is None:
-            rest = self._rested - time.monotonic()
-            if rest > 0:
-                self._reaping = self.loop.call_later(rest, self._reap)
-            else:
-                self._reap()
-
     def _reap(self) -> None:
-        begin = time.thread_time()
-        self._reaping = None
         self.orphans.changed()
         dead = []
         while True:
@@ -220,9 +202,6 @@ class Keeper:
                 self.orphans.reaped(pid)
             else:
                 dead.append((command, status, usage))
-        if dead:
-            self.orphans.look()
-        self._rested = time.monotonic() + _REST * (time.thread_time() - begin)
         # All first: an orphan of one of them is none before its leader is known to be dead.
         for command, status, usage in dead:
             self.groups.explain(command, status)
@@ -329,8 +308,7 @@ def main(arguments: list[str]) -> int:
     gc.freeze()
     # Commands leave no cycles behind; looking for them at each seven hundredth object is vain.
     gc.set_threshold(50_000, 20, 100)
-    keeper.run()
-    return 0
+    return run_beside(keeper.run)
 
 
 def _first_message(sock: socket.socket) -> Message | None:

@@ -49,7 +49,7 @@ def launch_limited(
             stdout=outputs[0] if terminal is None else stdin,
             stderr=outputs[1] if terminal is None else stdin,
             start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509  # there is one thread
+            preexec_fn=prepare,  # noqa: PLW1509  # one thread works, the other only waits
         )
     except subprocess.SubprocessError as error:
         raise OSError(0, str(error)) from None

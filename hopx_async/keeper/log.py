@@ -37,20 +37,9 @@ class Log:
     """
 
     __slots__ = (
-        "_counts",
-        "_head_end",
-        "_limit",
-        "_opened",
-        "_pending",
-        "_start",
-        "_store",
-        "end",
-        "pin",
-        "process_id",
-        "segments",
-        "spec_end",
-        "state",
-    )
+        "_errors", "_head_end", "_limit", "_opened", "_outputs", "_pending", "_start",
+        "_store", "end", "pin", "process_id", "segments", "spec_end", "state",
+    )  # fmt: skip
 
     def __init__(self, store: Store, process_id: str) -> None:
         self._store = store
@@ -64,7 +53,7 @@ class Log:
         self.pin: int | None = None
         #: Log offset behind the spec, from where on records begin at block boundaries.
         self.spec_end = 0
-        self._counts = [0, 0]
+        self._outputs = self._errors = 0
         self._start = 0
         self._limit = min(store.segment_bytes, records.HEAD_BYTES)
         self._head_end = 0
@@ -79,7 +68,7 @@ class Log:
     @property
     def output_bytes(self) -> int:
         """Bytes of both streams appended so far."""
-        return self._counts[0] + self._counts[1]
+        return self._outputs + self._errors
 
     @property
     def _held(self) -> bool:
@@ -138,7 +127,7 @@ class Log:
     ) -> None:
         """Go on with a log that a keeper before this one has written."""
         self.segments, self.end, self.spec_end = segments, end, spec_end
-        self._counts, self.state = counts, state
+        (self._outputs, self._errors), self.state = counts, state
         self._start = segments[-1]
         size = self._store.segment_bytes
         self._limit = self._start + (size if self._start else min(size, records.HEAD_BYTES))
@@ -251,19 +240,21 @@ class Log:
     def _write_data(self, kind: int, at: float, data: memoryview) -> int:
         """Write as much as there is room for; return how many bytes that was."""
         written = 0
-        stream = kind - records.STDOUT
         while written < len(data) and not self._held:
             if not self._make_room(_LEAST_DATA):
                 break
             room = self._limit - self.end
             room -= _OVERHEAD * (room // records.BLOCK + 2)
             piece = data[written : written + room]
-            counted = self._counts[stream]
+            counted = self._outputs if kind == records.STDOUT else self._errors
             buffers, end = records.place_data(self.end, kind, at, counted, piece)
             if not self._write(buffers, end - self.end):
                 break
             written += len(piece)
-            self._counts[stream] += len(piece)
+            if kind == records.STDOUT:
+                self._outputs += len(piece)
+            else:
+                self._errors += len(piece)
         return written
 
     def _write(self, buffers: list[bytes | memoryview] | list[bytes], size: int) -> bool:
@@ -297,7 +288,7 @@ class Log:
             self._free(boundary)
         if boundary != self._start and not self._create(boundary):
             return False
-        base = records.encode_base(time.time(), self.end, *self._counts)
+        base = records.encode_base(time.time(), self.end, self._outputs, self._errors)
         self._opened = self._write([base], len(base))
         return self._opened
 

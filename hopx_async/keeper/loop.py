@@ -47,7 +47,8 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._handlers: dict[int, Handler] = {}
+        # By descriptor: these are small numbers, and a list takes less than a table.
+        self._handlers: list[Handler | None] = []
         self._timers: list[tuple[float, int, Timer]] = []
         self._timers_made = 0
         self._cancelled = 0
@@ -57,6 +58,8 @@ class Loop:
     def add(self, fd: int, handler: Handler, mask: int = select.EPOLLIN) -> None:
         """Call ``handler(events)`` whenever *fd* is ready for *mask*."""
         self._epoll.register(fd, mask)
+        if fd >= len(self._handlers):
+            self._handlers += [None] * (fd + 1 - len(self._handlers))
         self._handlers[fd] = handler
 
     def modify(self, fd: int, mask: int) -> None:
@@ -65,7 +68,8 @@ class Loop:
 
     def remove(self, fd: int) -> None:
         """Stop waiting for *fd*, which stays open."""
-        if self._handlers.pop(fd, None) is not None:
+        if fd < len(self._handlers) and self._handlers[fd] is not None:
+            self._handlers[fd] = None
             self._epoll.unregister(fd)
 
     def close(self, fd: int) -> None:
@@ -121,7 +125,7 @@ class Loop:
     def turn(self, *, wait: bool = True) -> None:
         """Wait until something is ready or due (not at all if *wait* is false) and handle it."""
         for fd, events in self._epoll.poll(self._patience() if wait else 0, _EVENTS_PER_TURN):
-            handler = self._handlers.get(fd)
+            handler = self._handlers[fd]
             if handler is not None:
                 handler(events)
         if self._timers:

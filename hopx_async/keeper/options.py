@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 #: Live commands that one keeper holds before another is started, if it may open so many files.
-KEEPER_COMMANDS = 2700
+KEEPER_COMMANDS = 2400
 # Descriptors of a keeper that are not its commands': logs, and what it was started with.
 _OWN_FILES = 128
 #: Seconds without a heartbeat after which a keeper counts as stalled.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 
 from hopx_async.keeper import proc
@@ -23,7 +22,8 @@ class Orphans:
 
     def __init__(self) -> None:
         self._me = os.getpid()
-        path = f"/proc/self/task/{_thread.get_native_id()}/children"
+        # The first thread's, which has the number of the process: there orphans arrive.
+        path = f"/proc/self/task/{self._me}/children"
         try:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -57,7 +57,7 @@ class Orphans:
 
     def count(self, process_id: str) -> int:
         """Return how many processes live on behind the command's leader."""
-        self.look()
+        self._look()
         if not self._owners:
             return 0
         return sum(self._living(pid) for pid, _ in self.known(process_id))
@@ -69,8 +69,7 @@ class Orphans:
         below = (proc.read_stat(child) for child in proc.descendants(pid))
         return 1 + sum(1 for stat in below if stat is not None and not stat.dead)
 
-    def look(self) -> None:
-        """See who is there, unless that was done since processes have ended."""
+    def _look(self) -> None:
         if self._children is not None:
             return
         self._children = self._read()

@@ -59,7 +59,7 @@ def arguments_of(command: str | list[str]) -> list[str]:
 class Spawner:
     """Starts leaders: own session, default signals, no inherited descriptors, marked.
 
-    The process is single-threaded, hence its directory and limits can be those of the
+    One thread works in the process, hence its directory and limits can be those of the
     child for a moment: a spawn sets them, :meth:`rest` takes them back.
 
     Args:
