@@ -135,9 +135,7 @@ async def test_memory_stays_flat_while_yes_prints(
                 if isinstance(event, hopx.Truncated):
                     gaps.append(event.stdout_bytes)
                 elif isinstance(event, hopx.Stdout):
-                    # Of lines of sixteen bytes each place tells itself.
-                    place = (position + sum(gaps)) % 16
-                    assert event.data.startswith((b"0123456789abcde\n" * 2)[place : place + 16])
+                    assert event.data[:16] == _line_at(position + sum(gaps), event.data)
                     position, data = position + len(event.data), event.data
                 if parse_cursor(handle.process_id, event.cursor).offset == end:
                     break
@@ -145,9 +143,13 @@ async def test_memory_stays_flat_while_yes_prints(
             await handle.send_signal("SIGCONT")
             following = await anext(events)
         assert isinstance(following, hopx.Stdout)
-        place = (position + sum(gaps)) % 16
         assert data
-        assert following.data.startswith((b"0123456789abcde\n" * 2)[place : place + 16])
+        assert following.data[:16] == _line_at(position + sum(gaps), following.data)
+
+
+def _line_at(offset: int, data: bytes) -> bytes:
+    """Return how *data* begins if it stands there: of lines of 16 bytes each place tells itself."""
+    return (b"0123456789abcde\n" * 2)[offset % 16 :][: min(16, len(data))]
 
 
 def _resident(pid: int) -> int:
