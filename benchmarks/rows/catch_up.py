@@ -25,7 +25,7 @@ async def measure(plan: Plan) -> Answer:
     output: list[float] = []
     client: dict[bool, list[float]] = {True: [], False: []}
     agent: dict[bool, list[float]] = {True: [], False: []}
-    rounds = plan.rounds(3)
+    rounds = plan.rounds(5)
     async with opened("many") as worker:
         await worker.ask("write_log", size=size)
         async with probing(await worker.ask("url")) as probe:

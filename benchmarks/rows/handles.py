@@ -25,10 +25,10 @@ _HEARTBEAT = 10.0
 _OURS, _FLOOR = "hopx_async", "C floor"
 _WHY = (
     "Memory is linear: a handle is a few objects and a place in tables, on both sides. The exit "
-    "notice is flat: nothing looks at commands that do nothing. Start + wait falls somewhat, with "
-    "the commands of one keeper (2,000 at most, then there is another): at each spawn the kernel "
-    "copies its table of descriptors, and at each exit it lists its children, among which orphans "
-    "are looked for."
+    "notice is flat: nothing looks at commands that do nothing. Start + wait falls with the "
+    "commands of one keeper, of which there are so many that each has at most a few thousand: for "
+    "each spawn the kernel copies its table of descriptors and closes the copies again, and at "
+    "each exit it looks through its children for who has ended."
 )
 
 
