@@ -136,6 +136,7 @@ class AgentLink:
                 for process_id, command in self._changed.items()
                 if not command.ended
             }
+            self._new = {name: self._new[name] for name in self._new if name in self._changed}
             lines.append(f'{{"ready":true,"index":{compact(self._index.valid_bytes)}}}')
         self._channel.send("\n".join(lines))
 
@@ -166,5 +167,4 @@ def _identity(command: Command, spec: str) -> str:
 def _entry(command: Command) -> str:
     command.told_segments = command.log.segments
     where = f'"end":{command.log.end},"segments":{command.log.segments}'
-    identity = _identity(command, command.spec() or "{}")
-    return f'{{"id":"{command.process_id}",{identity},{where}}}'
+    return f'{{"id":"{command.process_id}",{_identity(command, command.spec())},{where}}}'

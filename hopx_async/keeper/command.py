@@ -136,8 +136,8 @@ class Command:
         """The command's id."""
         return self.log.process_id
 
-    def spec(self) -> str | None:
-        """Return its public spec as JSON, None if its log cannot be read any more."""
+    def spec(self) -> str:
+        """Return its public spec as JSON; see `spec_of`."""
         return spec_of(self.log)
 
     # Output.

@@ -163,6 +163,8 @@ class Desk:
         elif command.stdin is None:
             self._refuse(message, "no_stdin", f"{process_id} was started without stdin")
         else:
+            # What waits for the command is to be kept once.
+            data = b64decode(message.pop("data"))
 
             def answer(problem: str | None, offset: int) -> None:
                 if problem is None:
@@ -172,7 +174,6 @@ class Desk:
                         message, problem, f"{process_id} has taken {offset} bytes of stdin"
                     )
 
-            data = b64decode(message["data"])
             command.stdin.take(message["offset"], data, message["eof"], answer)
 
     def _resize(self, message: Message) -> None:

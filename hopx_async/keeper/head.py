@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hopx_async.protocol import records
 
 TYPE_CHECKING = False
@@ -10,16 +12,24 @@ if TYPE_CHECKING:
 
 __all__ = ["spec_of"]
 
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
-def spec_of(log: Log) -> str | None:
-    """Return the public spec of a command as JSON, None if its log cannot be read any more."""
+
+def spec_of(log: Log) -> str:
+    """Return the public spec of a command as JSON.
+
+    If somebody has removed or changed the head of its log, only the id is known, and the
+    command is empty: it goes on, and so does everybody who wants to hear of it.
+    """
     reader = records.RecordReader()
     try:
         for piece in log.read_back(0, log.spec_end):
             reader.feed(piece)
         while (record := reader.read()) is not None:
             if record.kind == records.SPEC:
-                return record.payload.decode("ascii")
-    except (OSError, records.RecordError):
-        pass  # somebody has removed or changed it; commands go on
-    return None
+                spec = json.loads(record.payload)
+                if spec["process_id"] == log.process_id and spec["command"]:
+                    return _encode(spec)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, records.RecordError):
+        pass
+    return _encode({"process_id": log.process_id, "command": ""})

@@ -62,7 +62,7 @@ class Keeper:
     def __init__(self, loop: Loop, sock: socket.socket, config: Message) -> None:
         self.loop = loop
         # Only what hot streams need of it becomes memory.
-        self.buffer = memoryview(mmap.mmap(-1, READ_BYTES))
+        self.buffer = memoryview(mmap.mmap(-1, READ_BYTES, mmap.MAP_PRIVATE))
         self.drain_time: float = config["drain_time"]
         self._grace: float = config["grace"]
         nonce, outer = config["sandbox_id"], config["outer_scope"]

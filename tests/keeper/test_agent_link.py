@@ -33,7 +33,7 @@ class _Spawned:
 class _Command:
     """What a link looks at of a command."""
 
-    def __init__(self, process_id: str, spec: str | None = "{}") -> None:
+    def __init__(self, process_id: str, spec: str = "{}") -> None:
         self.process_id = process_id
         self._spec = spec
         self.log = _Log(process_id)
@@ -42,7 +42,7 @@ class _Command:
         self.terminal = b""
         self.told_segments: list[int] = []
 
-    def spec(self) -> str | None:
+    def spec(self) -> str:
         return self._spec
 
 
@@ -112,14 +112,17 @@ def test_first_comes_a_snapshot(desk: _Desk) -> None:
     assert ready == {"ready": True, "index": 0}
 
 
-def test_a_command_whose_log_is_gone_has_an_empty_spec_in_the_snapshot(desk: _Desk) -> None:
-    """Whoever removed its log takes nothing from the others."""
-    desk.live["a"] = _Command("a", None)
+def test_what_ended_before_the_snapshot_was_told_is_not_remembered(desk: _Desk) -> None:
+    """It stands in the index; its spec would be kept as long as the agent lives."""
     link = desk.connect()
-    snapshot, _ = desk.lines(link)
+    for name in ("ended", "lives"):
+        link.changed(_as_command(_Command(name)), spec='"' + "x" * 1000 + '"')
+    link._changed["ended"].ended = True
+    *_, news = desk.lines(link)
     link.close()
 
-    assert snapshot["snapshot"][0]["spec"] == {}
+    assert [entry["id"] for entry in news["news"]] == ["lives"]
+    assert link._new == {}
 
 
 def test_big_snapshot_comes_in_pieces(desk: _Desk) -> None:

@@ -28,30 +28,56 @@ def store(tmp_path: Path) -> Iterator[Store]:
         os.close(fd)
 
 
-@pytest.mark.parametrize("spec", ['{"x":1}', json.dumps({"command": "y" * (3 * BLOCK)})])
-def test_the_spec_is_read_back_whatever_followed(store: Store, spec: str) -> None:
+@pytest.mark.parametrize("command", ["x", "y" * (3 * BLOCK), ["é", "\u2028"]])
+def test_the_spec_is_read_back_whatever_followed(store: Store, command: object) -> None:
     """Also one of several blocks, and behind segments that were freed."""
     log = Log(store, "a")
-    log.claim(spec.encode())
-    assert spec_of(log) == spec
+    spec = {"process_id": "a", "command": command, "spec_digest": "d"}
+    log.claim(json.dumps(spec).encode())
+    assert json.loads(spec_of(log)) == spec
 
     log.append(STARTED, b'{"pid":1}')
     for _ in range(60):
         log.append_data(STDOUT, memoryview(b"x" * BLOCK))
     assert log.segments[1] > BLOCK
-    assert spec_of(log) == spec
+    assert json.loads(spec_of(log)) == spec
+
+
+_SPEC = b'{"process_id":"a","command":"xyz","timeout":100.0}'
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *(_SPEC.replace(b"xyz", new) for new in (b"\xffyz", b'"yz', b"\nyz")),
+        _SPEC.replace(b'"a"', b'"b"'),
+        _SPEC.replace(b"100.0", b"NaN  "),
+        _SPEC.replace(b"command", b"commend"),
+        b"[" * len(_SPEC),
+        b"1".ljust(len(_SPEC)),
+    ],
+)
+def test_a_spec_that_was_changed_is_not_told(store: Store, changed: bytes) -> None:
+    """What an agent could not read would keep it from all other commands."""
+    log = Log(store, "a")
+    log.claim(_SPEC)
+    fd = store.open_segment(records.segment_name("a", 0))
+    os.pwrite(fd, changed, log.spec_end - len(_SPEC))
+    os.close(fd)
+
+    assert json.loads(spec_of(log)) == {"process_id": "a", "command": ""}
 
 
 def test_a_head_that_was_removed_or_overwritten_has_no_spec(store: Store) -> None:
     """Nobody else suffers from who meddles with the files."""
     log = Log(store, "a")
-    log.claim(b'{"x":1}')
+    log.claim(_SPEC)
     name = records.segment_name("a", 0)
     fd = store.open_segment(name)
     os.pwrite(fd, b"\xff" * 20, 0)
     os.close(fd)
-    assert spec_of(log) is None
+    assert json.loads(spec_of(log)) == {"process_id": "a", "command": ""}
 
     log.close()
     store.unlink(name)
-    assert spec_of(log) is None
+    assert json.loads(spec_of(log)) == {"process_id": "a", "command": ""}
