@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
@@ -22,6 +23,7 @@ from hopx_async.transport.pump import Pump
 __all__ = ["AgentClient", "Way"]
 
 T = TypeVar("T")
+_log = logging.getLogger("hopx_async")
 # Events that all readers together take in one turn of the loop without letting others run.
 _EVENTS_A_TURN = 64
 
@@ -258,17 +260,27 @@ class AgentClient:
         }
 
     def own(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Return the task of work that goes on though nobody waits for it, bounded by itself."""
+        """Return the task of work that goes on though nobody waits for it, bounded by itself.
+
+        What it raises goes to the log.
+        """
         task = asyncio.create_task(work)
         self._owned.add(task)
-        task.add_done_callback(self._owned.discard)
+        task.add_done_callback(self._disown)
         return task
 
-    async def aclose(self) -> None:
-        """Close the link. Bounded; may be called again.
+    def _disown(self, task: asyncio.Task[None]) -> None:
+        self._owned.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # nobody else may ask for it
+            _log.error("%s: what went on by itself failed", self.sandbox_id, exc_info=error)
 
-        What is owned is waited for while the link is up. If that is cancelled, and in any
-        case where the link is down, it fails with the link.
+    async def aclose(self) -> None:
+        """Close the link; may be called again.
+
+        What is owned is waited for while the link is up, for as long as it bounds itself: an
+        undone start takes `hopx_async.launch.UNDO_SECONDS` at most. If that is cancelled, and
+        in any case where the link is down, it fails with the link, whose end takes seconds.
         """
         self.check()
         try:

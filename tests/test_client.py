@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -75,6 +77,27 @@ async def test_a_closed_sandbox_is_told() -> None:
     with pytest.raises(HopxError):
         while True:
             await anext(events)
+
+
+async def test_what_is_owned_and_fails_is_told_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody waits for it, so that its error goes to our log, not to asyncio's."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+
+    async def work() -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with memory(agent=agent_of()) as sandbox:
+        await asyncio.wait([sandbox._client.own(work())])
+    gc.collect()
+    told = [record for record in caplog.records if record.name == "hopx_async"]
+    assert [(each.levelname, sandbox.sandbox_id in each.message) for each in told] == [
+        ("ERROR", True)
+    ]
+    assert "ZeroDivisionError: a bug" in caplog.text
+    assert complaints == []
 
 
 def _undoing(sandbox: hopx.Sandbox, done: list[str]) -> None:

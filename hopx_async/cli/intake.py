@@ -31,7 +31,8 @@ class Intake:
     async def read(self, most: int) -> bytes:
         """Return what there is, at most so many bytes; b"" at the end.
 
-        Cancelling it is safe: nothing was taken.
+        Cancelling it is safe, nothing was taken: where the descriptor can be waited for.  Of a
+        file or a device that cannot, a thread reads, which is waited for; what it took is lost.
 
         Raises:
             OSError: If it cannot be read.
@@ -66,7 +67,7 @@ def intake(source: int) -> Generator[Intake]:
         with socket.socket(fileno=os.dup(source)) as own:
             yield Intake(source, lambda most: own.recv(most, socket.MSG_DONTWAIT))
         return
-    opened = _opened_anew(source) if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) else None
+    opened = _opened_anew(source, mode)
     try:
         # Where it cannot be opened anew, reading may wait for as long as others are faster.
         yield Intake(source, partial(os.read, source if opened is None else opened))
@@ -75,9 +76,19 @@ def intake(source: int) -> Generator[Intake]:
             os.close(opened)
 
 
-def _opened_anew(source: int) -> int | None:
+def _opened_anew(source: int, mode: int) -> int | None:
     """Return a descriptor of the same thing with flags of its own, None where there is no way."""
     try:
-        return os.open(f"/proc/self/fd/{source}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except (OSError, AttributeError):  # no such path, no right to, or no such flags
+        name = _name_of(source, mode)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+        return None if name is None else os.open(name, flags)
+    except (OSError, AttributeError):  # no such path, no terminal, no right to, or no such flags
         return None
+
+
+def _name_of(source: int, mode: int) -> str | None:
+    if stat.S_ISFIFO(mode):
+        return f"/proc/self/fd/{source}"
+    # Of other devices each opening may be another thing: of a terminal's master it is.
+    name = os.ttyname(source) if stat.S_ISCHR(mode) else None
+    return None if name is None or name.endswith("/ptmx") else name

@@ -19,6 +19,7 @@ from hopx_async.errors import (
     InvalidArgument,
     RemoteProtocolError,
     SandboxNotFound,
+    TlsError,
 )
 from hopx_async.model import refuse
 from hopx_async.protocol import cloud, lifecycle
@@ -252,6 +253,7 @@ class CloudLease:
         Raises:
             AgentUnreachable: If that was not confirmed: it may be left.
             ApiError: If the service says no.
+            TlsError: If the service is not to be trusted now: it may be left.
         """
         if self._gone:
             return
@@ -261,6 +263,9 @@ class CloudLease:
                     await self._client.kill_sandbox(self._sandbox_id)
             except SandboxNotFound:
                 pass
+            except TlsError as error:
+                told = f"{self._sandbox_id} was not deleted, it may be left: {error}"
+                raise TlsError(told) from error
             except TimeoutError:
                 raise AgentUnreachable(
                     f"{self._sandbox_id} was not confirmed to be deleted in {KILL_SECONDS:g} s, "

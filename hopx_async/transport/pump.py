@@ -22,6 +22,7 @@ from hopx_async.errors import (
     ClosedError,
     HopxError,
     ProtocolError,
+    TlsError,
     TransportError,
 )
 from hopx_async.protocol.backoff import GIVE_UP_AFTER, Backoff
@@ -234,15 +235,22 @@ class Pump:
         while True:
             try:
                 await self._connect_and_serve(backoff)
-            except (TransportError, AgentFault) as error:
+            except (TransportError, ApiError, ProtocolError) as error:
+                if not self._may_pass(error):
+                    return error  # the same again would end the same way
                 delay = backoff.failed(anyio.current_time(), self._chance())
                 if delay is None:
-                    return self.patience.unreachable(error)
+                    tls = isinstance(error, TlsError)
+                    return error if tls else self.patience.unreachable(error)
                 name = self._transport.name
                 _log.debug("link of %s: %s; again in %.2f s", name, error, delay)
                 await anyio.sleep(delay)
-            except (ApiError, ProtocolError) as error:
-                return error  # the same again would end the same way
+
+    def _may_pass(self, error: HopxError) -> bool:
+        if isinstance(error, TlsError):
+            # Of one that was trusted before it is what is in between, such as a captive portal.
+            return self.reconnects > 0
+        return isinstance(error, (TransportError, AgentFault))
 
     async def _connect_and_serve(self, backoff: Backoff) -> None:
         dialed = await self._dialer.dial()

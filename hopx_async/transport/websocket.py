@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.client import ClientProtocol
 from websockets.exceptions import (
@@ -24,6 +23,7 @@ from hopx_async.errors import (
     RemoteProtocolError,
 )
 from hopx_async.protocol import wire
+from hopx_async.protocol.envelopes import read_json
 from hopx_async.transport.base import Channel, SocketRefused
 from hopx_async.transport.byte_reader import use_byte_reader
 from hopx_async.transport.tls import hopeless
@@ -61,10 +61,9 @@ _log.addFilter(_without_secrets)
 
 
 def _told_by_us(status: int, body: bytes) -> HopxError | None:
-    try:
-        return wire.error_from_dict(msgspec.json.decode(body)["error"], status=status)
-    except (msgspec.DecodeError, RecursionError, TypeError, KeyError):
-        return None
+    value = read_json(body)
+    error = value.get("error") if isinstance(value, dict) else None
+    return wire.error_from_dict(error, status=status) if isinstance(error, dict) else None
 
 
 class _Connection(ClientConnection):

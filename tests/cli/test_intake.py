@@ -166,6 +166,25 @@ async def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
     os.close(source)
 
 
+async def test_of_a_terminal_the_other_end_is_read_as_it_is() -> None:
+    """To open the master of a terminal anew would be to make another terminal."""
+    side, main = _terminal()
+    with intake(main) as given:
+        os.write(side, b"a")
+        with anyio.fail_after(60):
+            assert await given.read(100) == b"a"
+    os.close(side)
+    os.close(main)
+
+
+async def test_a_device_without_end_is_read_as_it_is() -> None:
+    """A device that is no terminal has no name to open it by."""
+    source = os.open("/dev/zero", os.O_RDONLY)
+    with intake(source) as given:
+        assert await given.read(3) == bytes(3)
+    os.close(source)
+
+
 async def test_where_nothing_can_be_opened_anew_it_is_read_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -19,6 +19,7 @@ from hopx_async.errors import (
     InvalidArgument,
     RemoteProtocolError,
     SandboxNotFound,
+    TlsError,
     Unsupported,
 )
 from hopx_async.model import Capabilities
@@ -286,6 +287,21 @@ async def test_a_delete_that_is_not_confirmed_is_told(monkeypatch: pytest.Monkey
         with pytest.raises(AgentUnreachable, match="it may be left"):
             await sandbox.aclose()
         await sandbox.aclose()
+
+
+async def test_a_delete_that_nobody_trusted_took_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killing behind a captive portal says that the sandbox may be left, and why."""
+
+    async def refuse(_: str) -> None:
+        raise TlsError("cannot trust there")
+
+    async with served() as service, service.client() as client:
+        async with hopx.Sandbox.create("base", client=client) as sandbox:
+            told = f"{sandbox.sandbox_id} .*may be left: cannot trust"
+            with monkeypatch.context() as patch, pytest.raises(TlsError, match=told):
+                patch.setattr(client, "kill_sandbox", refuse)
+                await sandbox.kill()
+        assert service.sandboxes == {}
 
 
 async def test_a_sandbox_that_is_gone_already_is_no_error() -> None:

@@ -73,6 +73,8 @@ async def test_channel_carries_frames_in_order() -> None:
         (502, b"", ConnectError),
         (401, b'{"error":{"code":"unauthorized","message":"wrong token"}}', AuthenticationError),
         (404, b"<html>", RemoteProtocolError),
+        (404, b'{"error":"no dictionary"}', RemoteProtocolError),
+        (404, b'{"error":{"message":"no \xff text"}}', RemoteProtocolError),
     ],
 )
 async def test_a_refused_handshake_says_whose_fault(
