@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -20,11 +21,16 @@ __all__ = ["SETTLE_SECONDS", "Pausing"]
 
 #: Seconds for which a pause waits for starts under way: a keeper that takes longer is stalled.
 SETTLE_SECONDS = 5.0
+# For so long an agent that ends waits for keepers to have heard of a pause or resume under way.
+_CLOSE_SECONDS = 1.0
 _OPEN = frozenset({"/v1/pause", "/v1/resume", "/info"})
 
 
 class Pausing:
     """Pauses and resumes. A mark in the state directory tells an agent that comes after this.
+
+    What has begun is carried out although whoever asked for it has gone: a sandbox that is marked
+    and answers nobody must not have commands that run on.
 
     Commands' own time limits go on: they are counted by a clock.
 
@@ -53,6 +59,8 @@ class Pausing:
         self._starts.hold(self._paused)
         # A resume waits for the pause before it.
         self._turn = asyncio.Lock()
+        # The pause or resume that has the turn, or had it last.
+        self._changing: asyncio.Task[None] | None = None
         # Stops what was still being started when everything else was stopped.
         self._late: asyncio.Task[None] | None = None
 
@@ -70,36 +78,58 @@ class Pausing:
             raise Refused("SANDBOX_PAUSED", "the sandbox is paused: resume it", status=503)
 
     async def aclose(self) -> None:
+        """End a pause or resume under way: within a second it is carried out, or given up.
+
+        To be called when no request comes any more, and starts are closed: none is waited for.
+        """
+        if self._changing is not None:
+            await asyncio.wait([self._changing], timeout=_CLOSE_SECONDS)
+            self._changing.cancel()
+            await asyncio.gather(self._changing, return_exceptions=True)
+        await self._drop_late()
+
+    async def _pause(self, _request: web.Request) -> web.Response:
+        await self._carry_out(self._stop_all)
+        return web.json_response({"paused": True})
+
+    async def _resume(self, _request: web.Request) -> web.Response:
+        await self._carry_out(self._continue_all)
+        return web.json_response({"paused": False})
+
+    async def _carry_out(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Wait for the turn, then for *change*, which goes on although this is cancelled."""
+        await self._turn.acquire()
+        self._changing = asyncio.create_task(change())
+        self._changing.add_done_callback(lambda _: self._turn.release())
+        await asyncio.shield(self._changing)
+
+    async def _stop_all(self) -> None:
+        self._paused = True
+        await asyncio.to_thread(self._mark.touch, 0o600)
+        # First: over what is open, commands could be started behind the signals.
+        await self._cut()
+        self._starts.hold(True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                await self._starts.quiet()
+        await self._drop_late()
+        if self._starts.under_way:
+            self._late = asyncio.create_task(self._stop_late())
+        await self._signal("SIGSTOP")
+
+    async def _continue_all(self) -> None:
+        await self._drop_late()
+        await self._signal("SIGCONT")
+        await asyncio.to_thread(self._mark.unlink, missing_ok=True)
+        self._starts.hold(False)
+        self._paused = False
+
+    async def _drop_late(self) -> None:
         """Wait for no start any more."""
         late, self._late = self._late, None
         if late is not None:
             late.cancel()
             await asyncio.gather(late, return_exceptions=True)
-
-    async def _pause(self, _request: web.Request) -> web.Response:
-        async with self._turn:
-            self._paused = True
-            await asyncio.to_thread(self._mark.touch, 0o600)
-            # First: over what is open, commands could be started behind the signals.
-            await self._cut()
-            self._starts.hold(True)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SETTLE_SECONDS):
-                    await self._starts.quiet()
-            await self.aclose()
-            if self._starts.under_way:
-                self._late = asyncio.create_task(self._stop_late())
-            await self._signal("SIGSTOP")
-        return web.json_response({"paused": True})
-
-    async def _resume(self, _request: web.Request) -> web.Response:
-        async with self._turn:
-            await self.aclose()
-            await self._signal("SIGCONT")
-            await asyncio.to_thread(self._mark.unlink, missing_ok=True)
-            self._starts.hold(False)
-            self._paused = False
-        return web.json_response({"paused": False})
 
     async def _stop_late(self) -> None:
         await self._starts.quiet()

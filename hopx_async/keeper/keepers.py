@@ -157,7 +157,8 @@ class Keepers:
         """Let all end their commands and go; ``keepers_gone`` is called when they have.
 
         Those that are stopped go on for it. One that gives no sign of life is killed when the
-        grace is over; its commands are then ended without any.
+        grace is over, but not before it would be called stalled; its commands are then ended
+        without any.
         """
         self._stopping = True
         for place in self._places.values():

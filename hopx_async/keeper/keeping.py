@@ -77,12 +77,14 @@ class Keeping:
         self._commands = keep_commands
         self._seconds = keep_seconds
         self._ended: dict[str, Ended] = {}
-        self._vain = 0
+        # Nothing could be freed for this bound: the bytes from which on it is tried again.
+        self._vain = self._vain_bound = 0
         self._timer: Timer | None = None
         self._index_bytes = host.index.size
         # Ends and forgettings so far; that and the bytes when the root was told last.
         self._moves = 0
-        self._told = (0, 0)
+        # Nothing to hold is news, too: one before this may have told of something.
+        self._told = (-1, -1)
         #: Commands forgotten by this process.
         self.forgotten = 0
 
@@ -95,7 +97,9 @@ class Keeping:
                 it is there: another keeper holds younger ones.
         """
         self._bytes, self._commands = share["keep_bytes"], share["keep_commands"]
-        self._vain = 0
+        # Nothing to free is still nothing, unless much less may be kept now.
+        if self._bytes < self._vain_bound - _STEP:
+            self._vain = 0
         before = self.forgotten
         while self._ended and self.forgotten < share.get("until", 0):
             self._forget(next(iter(self._ended)))
@@ -162,7 +166,7 @@ class Keeping:
             if self._ended:
                 self._forget(next(iter(self._ended)))
             elif not self._shrink_one():
-                self._vain = store.kept_bytes + _STEP
+                self._vain, self._vain_bound = store.kept_bytes + _STEP, self._bytes
                 return
 
     def _shrink_one(self) -> bool:

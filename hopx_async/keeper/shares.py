@@ -24,9 +24,9 @@ class Shares:
     whoever holds the commands that ended first forgets some; where none has ended, the
     largest frees output of those that run.
 
-    Together they hold a twenty-fifth more than the bound at most, and what is written until
-    the root has heard of it. Only while one of them does not answer, it may be up to twice
-    the bound: an even share stays with each.
+    Together they hold a twenty-fifth more than the bound at most, or four commands, and what is
+    written until the root has heard of it. Only while one of them does not answer, it may be up
+    to twice the bound: an even share stays with each.
 
     Args:
         commands: Commands that the sandbox keeps after their end.

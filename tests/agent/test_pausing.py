@@ -156,19 +156,77 @@ async def test_nothing_is_started_while_paused(tmp_path: Path) -> None:
         assert (await server.agent._starts.start(full_spec("one")))[1]
 
 
-async def test_a_pause_that_is_cancelled_can_be_repeated(tmp_path: Path) -> None:
-    """Whoever goes while the pause waits leaves it half done, and the next one does the rest."""
+async def _leave(server: Serving, request: asyncio.Task[Any]) -> None:
+    """Cancel a request, and wait until the agent has seen its client go."""
+    request.cancel()
+    await asyncio.wait([request])
+    web_server = server.agent._runner.server
+    assert web_server is not None
+    while web_server.connections:
+        await anyio.sleep(0.01)
+
+
+async def test_a_pause_whose_client_goes_is_carried_out(tmp_path: Path) -> None:
+    """Whoever goes while the pause waits for starts leaves no command running unseen."""
     async with serving(tmp_path / "s") as server:
+        server.keeper.running("one")
         start = await _under_way(server, "late")
         pause = asyncio.create_task(server.ask("POST", "/v1/pause"))
         await _until_held(server)
-        pause.cancel()
-        await asyncio.wait([pause])
+        await _leave(server, pause)
         server.keeper.answer(server.keeper.requests[0])
         await start
-        assert (await server.ask("POST", "/v1/pause"))[0] == 200
-        assert {one["name"] for one in server.keeper.requests[1:]} == {"SIGSTOP"}
+        await server.keeper.asked(3)
+        said = {(one["id"], one["name"]) for one in server.keeper.requests[1:]}
+        assert said == {("one", "SIGSTOP"), ("late", "SIGSTOP")}
         assert (await server.ask("POST", "/v1/resume"))[0] == 200
+
+
+async def test_a_resume_whose_client_goes_is_carried_out(tmp_path: Path) -> None:
+    """Commands that go on are not left with an agent that answers nobody."""
+    async with serving(tmp_path / "s") as server:
+        server.keeper.running("one")
+        assert (await server.ask("POST", "/v1/pause"))[0] == 200
+        server.keeper.silent = True
+        resume = asyncio.create_task(server.ask("POST", "/v1/resume"))
+        asked = await server.keeper.asked(2)
+        assert asked["name"] == "SIGCONT"
+        await _leave(server, resume)
+        server.keeper.answer(asked)
+        while (await server.ask("GET", "/health"))[0] != 200:
+            await anyio.sleep(0.01)
+        assert not (tmp_path / "s" / "paused").exists()
+
+
+async def test_an_agent_that_ends_has_carried_out_its_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark is on the disk for the next agent: so what it stands for is done, starts or not."""
+    monkeypatch.setattr(pausing, "_CLOSE_SECONDS", 60.0)
+    async with serving(tmp_path / "s") as server:
+        server.keeper.running("one")
+        start = await _under_way(server, "late")
+        pause = asyncio.create_task(server.ask("POST", "/v1/pause"))
+        await _until_held(server)
+    await asyncio.gather(pause, start, return_exceptions=True)
+    # Once more for the start that nobody waits for any more does no harm.
+    said = {(one["id"], one["name"]) for one in server.keeper.requests[1:]}
+    assert said == {("one", "SIGSTOP")}
+
+
+async def test_an_agent_that_ends_gives_up_a_pause_that_a_keeper_holds_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A keeper that answers no signal does not keep an agent from its end."""
+    monkeypatch.setattr(pausing, "_CLOSE_SECONDS", 0.0)
+    async with serving(tmp_path / "s") as server:
+        server.keeper.running("one")
+        server.keeper.silent = True
+        pause = asyncio.create_task(server.ask("POST", "/v1/pause"))
+        await server.keeper.asked(1)
+    await asyncio.gather(pause, return_exceptions=True)
+    assert server.agent._pausing._changing is not None
+    assert server.agent._pausing._changing.cancelled()
 
 
 async def test_an_agent_that_ends_waits_for_no_late_start(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from hopx_async.keeper.keeping import Keeping
 from hopx_async.protocol import records
 from tests.keeper.harness import keeper_process
 
@@ -146,3 +148,45 @@ def test_a_keeper_tells_what_it_holds(tmp_path: Path) -> None:
     with keeper_process(tmp_path) as keeper:
         assert _kept(keeper)["commands"] == 3
         assert keeper.root_said.index(_kept(keeper)) < keeper.root_said.index({"op": "ready"})
+
+
+def test_a_keeper_that_finds_nothing_tells_so(tmp_path: Path) -> None:
+    """In the place of one that told something, it holds nothing, and cannot give way."""
+    with keeper_process(tmp_path) as keeper:
+        assert keeper.root_said[0] == {**_NOTHING, "bytes": 0, "oldest": None}
+
+
+class _Log:
+    """A log that has nothing to free, and counts how often it was looked at."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        self.looks += 1
+        return MIB
+
+    def shrink(self) -> bool:
+        return False
+
+
+def test_a_share_makes_a_keeper_try_again_only_if_it_is_much_smaller() -> None:
+    """Where nothing can be freed, the commands are not looked through after each message."""
+    log, store = _Log(), SimpleNamespace(kept_bytes=100 * MIB)
+    host: Any = SimpleNamespace(
+        store=store, index=SimpleNamespace(size=0), commands={"a": SimpleNamespace(log=log)}
+    )
+    bounds: dict[str, Any] = {"keep_bytes": 90 * MIB, "keep_commands": 9, "keep_seconds": 1.0}
+    keeping = Keeping(host, lambda _: None, **bounds)
+    looked = []
+    for keep in (90, 89.5, 90, 95, 89.5, 80, 79.5, 89.5, 80):
+        keeping.share({"keep_bytes": int(keep * MIB), "keep_commands": 9, "until": 0})
+        log.looks = 0
+        keeping.tidy()
+        looked.append(log.looks > 0)
+    assert looked == [True, False, False, False, False, True, False, False, False]
+    store.kept_bytes += MIB
+    log.looks = 0
+    keeping.tidy()
+    assert log.looks
