@@ -52,7 +52,9 @@ async def test_a_sandbox_from_its_creation_to_sigterm(tmp_path: Path) -> None:
         assert (await run(told, "echo $GREETING"))["stdout"] == "hi\n"
         place = (await run(told, "pwd; true"))["stdout"].strip()
         await run(told, "sleep 600 & sleep 600", "background")
-        assert scope_members(told["id"])
+        # It has started when its program is being loaded; its environment is there behind that.
+        while not scope_members(told["id"]):
+            await asyncio.sleep(0.01)
 
     assert await end(served) == (0, "")
     assert scope_members(told["id"]) == []
