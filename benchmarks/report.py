@@ -89,6 +89,12 @@ def _figures(figures: list[Figure]) -> list[str]:
     return head + [f"| {one.name} | {_spread(one.values, one.unit)} |" for one in figures]
 
 
+_WHY_NOT = (
+    "Why a bound is missed, and what the profile shows: "
+    "[what is not reached](../docs/explanation/performance.md#what-is-not-reached)."
+)
+
+
 def page(answers: Mapping[str, tuple[Row, Answer]], *, date: str, minutes: float) -> str:
     """Return the whole page of results."""
     facts = "; ".join(f"{name} {value}" for name, value in machine().items())
@@ -102,7 +108,9 @@ def page(answers: Mapping[str, tuple[Row, Answer]], *, date: str, minutes: float
     ]
     for name, (row, answer) in answers.items():
         lines += [f"## {row.TITLE}", "", row.ABOUT, "", *table(answer), ""]
-        lines += [line for note in answer.notes for line in (note, "")]
+        missed = any(one.verdict == "missed" for one in answer.findings)
+        notes = [*answer.notes, _WHY_NOT] if missed else answer.notes
+        lines += [line for note in notes for line in (note, "")]
         if answer.figures:
             lines += [*_figures(answer.figures), ""]
         if answer.figures or answer.lines:

@@ -27,6 +27,21 @@ def test_the_page_has_every_line() -> None:
     assert "pictures/start-wait.png" in page
 
 
+def test_a_missed_bound_leads_to_its_reasons() -> None:
+    """Where every bound is reached there is nothing to explain."""
+    one = rows.row("start-wait")
+    pages = [
+        report.page(
+            {"start-wait": (one, Answer(findings=[Finding("over it", (value,), Bound(0.7))]))},
+            date="2026-01-02",
+            minutes=1,
+        )
+        for value in (0.6, 0.8)
+    ]
+
+    assert ["performance.md#what-is-not-reached" in page for page in pages] == [True, False]
+
+
 def test_what_is_missing_is_told_loudly() -> None:
     """A row that could not be measured says so in capitals, and why, without breaking the table."""
     assert report.table(ANSWER)[-1] == (
