@@ -50,11 +50,12 @@ async def test_a_sandbox_from_its_creation_to_sigterm(tmp_path: Path) -> None:
         body = {"template_name": "base", "env_vars": {"GREETING": "hi"}}
         told = await ask(http, "POST", "/v1/sandboxes", json=body)
         assert (await run(told, "echo $GREETING"))["stdout"] == "hi\n"
-        place = (await run(told, "pwd; true"))["stdout"].strip()
-        await run(told, "sleep 600 & sleep 600", "background")
-        # It has started when its program is being loaded; its environment is there behind that.
-        while not scope_members(told["id"]):
-            await asyncio.sleep(0.01)
+        place = (await run(told, "pwd; mkfifo up"))["stdout"].strip()
+        await run(told, "echo up > up; sleep 600 & sleep 600", "background")
+        # It counts as started while its program is still being loaded: then nobody can read
+        # its environment yet.
+        assert (await run(told, "cat up"))["stdout"] == "up\n"
+        assert scope_members(told["id"])
 
     assert await end(served) == (0, "")
     assert scope_members(told["id"]) == []
