@@ -20,10 +20,21 @@ from hopx_async.protocol import records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-__all__ = ["KeeperProcess", "keeper_process", "make_state", "output", "read_log", "running"]
+__all__ = [
+    "NONCE",
+    "KeeperProcess",
+    "keeper_process",
+    "make_state",
+    "output",
+    "read_log",
+    "running",
+]
 
 #: Seconds after which a test that waits for an event has failed.
 PATIENCE = 60.0
+#: Stands for this test process in scopes and marks: those are looked for on the whole machine,
+#: where other workers run the same tests.
+NONCE = f"sbx_{uuid.uuid4().hex}"
 ENV = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": "/"}
 
 

@@ -11,7 +11,7 @@ import pytest
 from hopx_async.keeper import proc
 from hopx_async.keeper.kill import Killer
 from hopx_async.keeper.loop import Loop
-from tests.keeper.harness import KeeperProcess, keeper_process, output, running
+from tests.keeper.harness import NONCE, KeeperProcess, keeper_process, output, running
 from tests.keeper.root_harness import eventually
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ def test_kill_spares_others(keeper: KeeperProcess) -> None:
 def test_same_id_in_another_sandbox_is_another_command(tmp_path: Path) -> None:
     """Two sandboxes with the same process id do not touch each other."""
     with (
-        keeper_process(tmp_path / "one", sandbox_id="sbx_one") as one,
-        keeper_process(tmp_path / "two", sandbox_id="sbx_two") as two,
+        keeper_process(tmp_path / "one", sandbox_id=f"{NONCE}_one") as one,
+        keeper_process(tmp_path / "two", sandbox_id=f"{NONCE}_two") as two,
     ):
         for keeper in (one, two):
             keeper.run("a", _DAEMON)

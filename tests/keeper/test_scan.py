@@ -9,6 +9,7 @@ import pytest
 
 from hopx_async.keeper import proc
 from hopx_async.keeper.scan import EVERYTHING, Scanner
+from tests.keeper.harness import NONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def processes() -> Iterator[_Processes]:
 
 
 def _scan(wanted: dict[str, dict[str, object]], outer: str = "") -> dict[str, set[int]]:
-    found = Scanner("sbx", outer, os.getpid(), {os.getpid()}).scan(wanted)
+    found = Scanner(NONCE, outer, os.getpid(), {os.getpid()}).scan(wanted)
     return {process_id: {pid for pid, _, _ in left} for process_id, left in found.items()}
 
 
@@ -74,11 +75,11 @@ def test_leader_is_found_with_all_below(processes: _Processes) -> None:
 @pytest.mark.leaves_orphans
 def test_scope_and_mark_find_the_right_ones(processes: _Processes) -> None:
     """Scope, nested or not, and mark each find their command's processes and no others."""
-    plain = processes.start(scope="sbx/a")
-    nested = processes.start(scope="sbx/a:inner/z")
-    other_sandbox = processes.start(scope="sby/a")
-    longer = processes.start(scope="sbx/ab")
-    marked = processes.start(mark="sbx/b")
+    plain = processes.start(scope=f"{NONCE}/a")
+    nested = processes.start(scope=f"{NONCE}/a:inner/z")
+    other_sandbox = processes.start(scope=f"{NONCE}y/a")
+    longer = processes.start(scope=f"{NONCE}/ab")
+    marked = processes.start(mark=f"{NONCE}/b")
 
     found = _scan({"a": dict(NOBODY), "b": dict(NOBODY)})
     assert found["a"] == {
@@ -94,7 +95,7 @@ def test_scope_and_mark_find_the_right_ones(processes: _Processes) -> None:
 @pytest.mark.leaves_orphans
 def test_marks_tell_outer_scopes_apart(processes: _Processes) -> None:
     """A mark made within other scopes is another mark."""
-    processes.start(mark="sbx/a")
+    processes.start(mark=f"{NONCE}/a")
 
     assert _scan({"a": dict(NOBODY)}, outer="o/p")["a"] == set()
 
@@ -102,7 +103,7 @@ def test_marks_tell_outer_scopes_apart(processes: _Processes) -> None:
 @pytest.mark.leaves_orphans
 def test_everything_is_what_is_below(processes: _Processes) -> None:
     """EVERYTHING finds all below the base and in the sandbox's scope, but not the base itself."""
-    pids = {processes.start(), processes.start(scope="sbx/a")}
+    pids = {processes.start(), processes.start(scope=f"{NONCE}/a")}
 
     found = _scan({EVERYTHING: {}})[EVERYTHING]
     assert pids <= found
@@ -111,10 +112,9 @@ def test_everything_is_what_is_below(processes: _Processes) -> None:
 
 def test_zombies_are_not_left(processes: _Processes) -> None:
     """A process that has ended and is not reaped is not found."""
-    child = subprocess.Popen(["sh", "-c", "exit"], env={proc.SCOPE: "sbx/a"})
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert _scan({"a": dict(NOBODY)})["a"] == set()
-    child.wait()
+    with subprocess.Popen(["sh", "-c", "exit"], env={proc.SCOPE: f"{NONCE}/a"}) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert _scan({"a": dict(NOBODY)})["a"] == set()
 
 
 @pytest.mark.leaves_orphans
@@ -122,7 +122,7 @@ def test_who_is_born_during_the_look_is_found(
     processes: _Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that hands on to a child while others are looked at is not missed with it."""
-    scope = proc.scope_value("", "sbx", "a")
+    scope = proc.scope_value("", NONCE, "a")
     first = processes.start(mark=scope)
     true_pids, late = proc.pids, {first, *proc.descendants(first)}
     looks: list[int] = []

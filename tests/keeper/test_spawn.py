@@ -14,7 +14,7 @@ import pytest
 
 from hopx_async.keeper import proc
 from hopx_async.keeper.spawn import Spawner, SpawnFailedError, arguments_of
-from tests.keeper.harness import ENV
+from tests.keeper.harness import ENV, NONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ print(json.dumps({
 @pytest.fixture
 def spawner() -> Iterator[Spawner]:
     directory = Path.cwd()
-    spawner = Spawner("sbx", "")
+    spawner = Spawner(NONCE, "")
     yield spawner
     spawner.close()
     os.chdir(directory)
@@ -236,8 +236,8 @@ def test_child_is_marked(spawner: Spawner, tmp_path: Path) -> None:
     spawner.rest()
 
     scope, limits = said.decode().splitlines()
-    assert scope == "sbx/a a"
-    assert limits.split()[3] == str(proc.mark_of("sbx/a"))
+    assert scope == f"{NONCE}/a a"
+    assert limits.split()[3] == str(proc.mark_of(f"{NONCE}/a"))
     assert proc.read_mark(os.getpid()) is None
     assert Path.cwd() == Path("/")
 
@@ -261,7 +261,7 @@ def test_start_ticks_are_the_kernels(spawner: Spawner, tmp_path: Path) -> None:
             os.waitpid(spawned.pid, 0)
             assert stat is not None
             assert stat.start_ticks == spawned.start_ticks
-            assert spawned.mark == proc.mark_of("sbx/a")
+            assert spawned.mark == proc.mark_of(f"{NONCE}/a")
 
 
 def test_text_runs_in_bash() -> None:
