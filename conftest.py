@@ -19,6 +19,10 @@ pytest_plugins = ["pytester", "tests.support.leaks", "tests.support.local_server
 # A shell starts what it runs in the background with Ctrl-C ignored, and children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# And nohup ignores the end of the terminal; tests compare children of ours with other children.
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 pages = Sybil(
     parsers=[ProgramParser(), OutputParser(), SkipWithReason()],
