@@ -77,6 +77,14 @@ class Pausing:
         if self._paused and path not in _OPEN:
             raise Refused("SANDBOX_PAUSED", "the sandbox is paused: resume it", status=503)
 
+    async def renew(self) -> None:
+        """Stop what runs although there is a mark: an agent before may have died half-way.
+
+        To be called when all commands are known. Cancelling it is safe: it goes on until `aclose`.
+        """
+        if self._paused:
+            await self._carry_out(self._stop_all)
+
     async def aclose(self) -> None:
         """End a pause or resume under way: within a second it is carried out, or given up.
 

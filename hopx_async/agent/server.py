@@ -146,6 +146,7 @@ class Agent:
         await asyncio.to_thread(self._environment.load)
         for command in self._board.running():
             self._sampler.watch(command)
+        await self._pausing.renew()
         self.ready = True
 
     async def aclose(self) -> None:

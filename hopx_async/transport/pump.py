@@ -217,7 +217,9 @@ class Pump:
         except BaseException as error:
             self._failure = error
             self._fail(error)
-            _log.exception("the link of %s ended by a bug", self._transport.name)
+            # No bug: the client that the transport asks was closed before the sandbox.
+            if not isinstance(error, ClosedError):
+                _log.exception("the link of %s ended by a bug", self._transport.name)
             if not isinstance(error, Exception):
                 raise
 

@@ -281,6 +281,19 @@ async def test_an_agent_that_comes_back_stays_paused(tmp_path: Path) -> None:
         assert (await server.ask("GET", "/health"))[0] == 200
 
 
+async def test_an_agent_that_comes_back_carries_out_the_pause(tmp_path: Path) -> None:
+    """One that was killed in the middle of a pause, or a resume, has left commands that run."""
+    async with serving(tmp_path / "s") as before:
+        before.keeper.running("one")
+    (tmp_path / "s" / "paused").touch()
+    async with serving(tmp_path / "s", logs=before.keeper) as server:
+        said = [(one["id"], one["name"]) for one in server.keeper.requests]
+        assert said == [("one", "SIGSTOP")]
+        assert (await server.ask("GET", "/health"))[0] == 503
+        assert (await server.ask("POST", "/v1/resume"))[0] == 200
+        assert server.keeper.requests[-1]["name"] == "SIGCONT"
+
+
 async def test_pausing_needs_the_token(tmp_path: Path) -> None:
     """Without the token nobody pauses."""
     async with serving(tmp_path / "s") as server:

@@ -6,9 +6,13 @@ import asyncio
 from typing import Any
 
 import anyio
+import pytest
 
+from hopx_async.errors import ClosedError
+from hopx_async.testing import VirtualTimeLoop
 from hopx_async.transport.base import Channel, Transport
 from hopx_async.transport.pump import Pump
+from tests.support.virtual import SLEEP, agent_of, opened
 
 
 class Slow(Transport):
@@ -51,3 +55,19 @@ async def test_a_closing_that_is_cancelled_closes_the_transport_all_the_same() -
     await asyncio.wait([closing])
     assert closing.cancelled()
     assert transport.closed
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualTimeLoop})])
+async def test_a_transport_that_is_closed_first_ends_the_link(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Who closes the client before its sandbox is told so by every wait, and no bug is logged."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        agent.refuse(ClosedError("the client is closed"))
+        with pytest.raises(ClosedError, match="the client is closed"):
+            await handle.wait()
+        with pytest.raises(ClosedError, match="the client is closed"):
+            await handle.wait()
+    assert caplog.records == []
