@@ -40,6 +40,8 @@ EndReason: TypeAlias = Literal[
 Status: TypeAlias = Literal["queued", "running", "completed", "failed", "killed", "lost"]
 Stream: TypeAlias = Literal["stdout", "stderr"]
 
+_REASONS = frozenset(get_args(EndReason))
+
 
 @attrs.frozen(kw_only=True)
 class Totals:
@@ -137,7 +139,7 @@ class Exit:
             TypeError: If a part has another type.
         """
         reason: Any = value.get("reason")
-        if reason not in get_args(EndReason):
+        if reason not in _REASONS:
             raise ValueError(f"unknown end reason {reason!r}")
         code = value.get("exit_code")
         if reason == "exited" and not isinstance(code, int):

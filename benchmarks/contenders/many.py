@@ -19,14 +19,11 @@ from benchmarks.readings import (
     tcp_bytes,
     threads,
 )
-from benchmarks.verdict import percentile
 from benchmarks.worker import in_flight, main
 
 __all__ = ["Many"]
 
 _STARTS_AT_ONCE = 64
-# Between two looks at the clock of the loop.
-_LAG_PAUSE = 0.002
 
 
 class Many(Ours):
@@ -97,7 +94,7 @@ class Many(Ours):
         await self._long.wait()
 
     async def catch_up(self, readers: int, size: int) -> dict[str, float]:
-        """Read that log by so many readers at once; return events a second, and the loop's lag."""
+        """Read that log by so many readers at once; return the seconds and the events."""
         events = 0
 
         async def read() -> None:
@@ -110,19 +107,9 @@ class Many(Ours):
             if seen != size:
                 raise AssertionError(f"{seen} bytes of {size}")
 
-        lag = asyncio.create_task(_lags())
         begin = time.perf_counter()
         await asyncio.gather(*(read() for _ in range(readers)))
-        seconds = time.perf_counter() - begin
-        lag.cancel()
-        return {"seconds": seconds, "events": float(events), "lag": await lag}
-
-    async def quiet_lag(self, seconds: float) -> float:
-        """Return the p99.9 of the loop's lag while nothing happens, in seconds."""
-        lag = asyncio.create_task(_lags())
-        await asyncio.sleep(seconds)
-        lag.cancel()
-        return await lag
+        return {"seconds": time.perf_counter() - begin, "events": float(events)}
 
     async def client_peak(self, size: int) -> float:
         """Stream so many bytes; return by how much the client's memory rose, in MiB."""
@@ -138,18 +125,6 @@ class Many(Ours):
         before = forget_peak(agent)
         await self.catch_up(readers, size)
         return (memory_kib(agent, "VmHWM") - before) / 1024
-
-
-async def _lags() -> float:
-    """Look at how late the loop is until cancelled; return the p99.9 in seconds."""
-    lags = []
-    try:
-        while True:
-            due = time.perf_counter() + _LAG_PAUSE
-            await asyncio.sleep(_LAG_PAUSE)
-            lags.append(time.perf_counter() - due)
-    except asyncio.CancelledError:
-        return percentile(lags, 99.9) if lags else 0.0
 
 
 if __name__ == "__main__":
