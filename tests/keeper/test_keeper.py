@@ -41,6 +41,17 @@ def test_many_at_once_end_with_their_own_codes(keeper: KeeperProcess, tmp_path: 
     assert _descriptors(keeper) == before
 
 
+def test_leaders_are_not_among_the_orphans(keeper: KeeperProcess) -> None:
+    """A second thread starts them: the first one's children, looked at for orphans, are none."""
+    keeper.start("a", "exec sleep 60")
+    leader = keeper.known["a"]["pid"]
+    task = Path(f"/proc/{keeper.process.pid}/task")
+    children = {one.name: (one / "children").read_text().split() for one in task.iterdir()}
+
+    assert children.pop(str(keeper.process.pid)) == []
+    assert list(children.values()) == [[str(leader)]]
+
+
 def test_idle_command_holds_two_descriptors(keeper: KeeperProcess) -> None:
     """A command that says nothing costs its two pipes; its log is closed when others need it."""
     before = len(_descriptors(keeper))
