@@ -14,7 +14,7 @@ from hopx_async.agent.board import Board
 from hopx_async.agent.calls import Calls
 from hopx_async.agent.dialect.answers import Refused
 from hopx_async.agent.starts import Starts
-from hopx_async.errors import HopxError
+from hopx_async.errors import AgentFault, HopxError
 from hopx_async.model import new_process_id
 
 __all__ = ["SETTLE_SECONDS", "Pausing"]
@@ -112,8 +112,13 @@ class Pausing:
         await asyncio.shield(self._changing)
 
     async def _stop_all(self) -> None:
-        self._paused = True
-        await asyncio.to_thread(self._mark.touch, 0o600)
+        before, self._paused = self._paused, True
+        try:
+            await asyncio.to_thread(self._mark.touch, 0o600)
+        except OSError as error:
+            # On a full disk, say: nothing has been stopped, and nobody is kept out.
+            self._paused = before
+            raise AgentFault(f"the sandbox cannot be paused: {error}") from error
         # First: over what is open, commands could be started behind the signals.
         await self._cut()
         self._starts.hold(True)

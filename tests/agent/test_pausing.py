@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from pathlib import Path
@@ -268,6 +269,25 @@ async def test_a_real_start_under_way_is_paused(tmp_path: Path) -> None:
         assert handle.pid == leader
         assert _state(leader) != "T"
         await handle.kill(0)
+
+
+async def test_a_pause_that_cannot_be_marked_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk a pause says why it is none, and the sandbox answers as before."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with serving(tmp_path / "s") as server:
+        server.keeper.running("one")
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "touch", full)
+            status, told = await server.ask("POST", "/v1/pause")
+        assert status == 500
+        assert "No space left" in str(told)
+        assert server.keeper.requests == []
+        assert (await server.ask("GET", "/health"))[0] == 200
 
 
 async def test_an_agent_that_comes_back_stays_paused(tmp_path: Path) -> None:
