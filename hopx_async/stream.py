@@ -287,7 +287,7 @@ class LineStream(_CutStream[Line]):
         whole = {"stdout": start == 0, "stderr": start == 0}
         while subscription.position.offset < end:
             before = subscription.position
-            event = await self._client.next_event(subscription)
+            event = await self._client.next_event(subscription, end)
             if event is None:
                 break
             for line in self._reader.feed(event, before, subscription.position):
