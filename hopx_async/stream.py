@@ -273,10 +273,13 @@ class LineStream(_CutStream[Line]):
     async def _find_last(self, last: int) -> None:
         # From farther and farther back, each time up to the end as it was at first.
         end = (await self._info()).log_end
+        found: deque[Line] = deque()
         for start in looks_back(end):
-            self._ready = await self._lines_between(start, end, last)
-            if len(self._ready) == last:
+            found = await self._lines_between(start, end, last)
+            if len(found) == last:
                 break
+        # Not before: what a look that was too short has found would be given out, and then again.
+        self._ready = found
 
     async def _lines_between(self, start: int, end: int, last: int) -> deque[Line]:
         position = Position(start, UNKNOWN, UNKNOWN) if start else START
