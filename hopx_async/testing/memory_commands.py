@@ -325,17 +325,15 @@ class MemoryCommands:
             raise SpawnError(message, errno=fate["errno"], filename=name)
 
     def _list(self, params: dict[str, Any]) -> dict[str, Any]:
+        # By their numbers: what the page before ended with may no longer match, or be forgotten.
+        after = int(params.get("after") or 0)
         infos = []
-        for process_id, command in self._commands.items():
+        for command in self._commands.values():
             info = command.info()
-            if _matches(info, params):
-                infos.append((process_id, info))
-        after = params.get("after")
-        if after is not None:
-            ids = [process_id for process_id, _ in infos]
-            infos = infos[ids.index(after) + 1 :]
+            if command.pid > after and _matches(info, params):
+                infos.append((command.pid, info))
         page, rest = infos[:_PAGE], infos[_PAGE:]
-        return {"infos": [info for _, info in page], "next": page[-1][0] if rest else None}
+        return {"infos": [info for _, info in page], "next": str(page[-1][0]) if rest else None}
 
 
 def _matches(info: dict[str, Any], wanted: dict[str, Any]) -> bool:

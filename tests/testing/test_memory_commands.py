@@ -79,6 +79,23 @@ async def test_a_tail_is_the_end_of_both_streams() -> None:
     assert caught.value.tail.endswith(b"xthe reason")
 
 
+@pytest.mark.parametrize("forget", [True, False])
+async def test_a_listing_goes_on_where_the_last_page_has_changed(forget: bool) -> None:
+    """The next page follows although what the last one ended with is gone, or ended, by then."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        ids = [(await sandbox.commands.start(SLEEP)).process_id for _ in range(150)]
+        asked = {"status": "running"}
+        page = await agent.commands.call("list", asked)
+        last = page["infos"][-1]["spec"]["process_id"]
+        if forget:
+            agent.commands.forget(last)
+        else:
+            await sandbox.commands.kill(last)
+        rest = await agent.commands.call("list", {**asked, "after": page["next"]})
+        assert [info["spec"]["process_id"] for info in page["infos"] + rest["infos"]] == ids
+
+
 async def test_the_sandbox_ends_its_commands() -> None:
     """Closing ends what runs, and says so."""
     agent = agent_of()
