@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -60,7 +61,8 @@ class ScriptedCommand(Interactive):
         self._cause: str | None = None
         self._signal: str | None = None
         self._signal_ids: set[str] = set()
-        self._tail: list[tuple[str, bytes]] = []
+        self._tail: deque[tuple[str, bytes]] = deque()
+        self._tail_bytes = 0
         self._began = anyio.current_time()
         self._idle = MemoryIdle(spec.get("idle_timeout"))
         self.started_at: float | None = None
@@ -112,7 +114,10 @@ class ScriptedCommand(Interactive):
     def _append(self, kind: int, stream: str, data: bytes) -> None:
         if self.exit is None and data:
             self._idle.touched()
-            self._tail = [*self._tail[-32:], (stream, data[-lifecycle.TAIL_BYTES :])]
+            self._tail.append((stream, data[-lifecycle.TAIL_BYTES :]))
+            self._tail_bytes += len(self._tail[-1][1])
+            while self._tail_bytes - len(self._tail[0][1]) >= lifecycle.TAIL_BYTES:
+                self._tail_bytes -= len(self._tail.popleft()[1])
             self._owner.logs.append_data(self.process_id, kind, self._owner.now(), data)
             self._owner.changed(self.process_id)
 
@@ -327,11 +332,8 @@ class MemoryCommands:
     def _list(self, params: dict[str, Any]) -> dict[str, Any]:
         # By their numbers: what the page before ended with may no longer match, or be forgotten.
         after = int(params.get("after") or 0)
-        infos = []
-        for command in self._commands.values():
-            info = command.info()
-            if command.pid > after and _matches(info, params):
-                infos.append((command.pid, info))
+        later = [each for each in self._commands.values() if each.pid > after]
+        infos = [(each.pid, info) for each in later if _matches(info := each.info(), params)]
         page, rest = infos[:_PAGE], infos[_PAGE:]
         return {"infos": [info for _, info in page], "next": str(page[-1][0]) if rest else None}
 

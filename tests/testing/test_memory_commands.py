@@ -79,6 +79,19 @@ async def test_a_tail_is_the_end_of_both_streams() -> None:
     assert caught.value.tail.endswith(b"xthe reason")
 
 
+async def test_a_tail_is_as_long_whatever_the_pieces() -> None:
+    """What was printed in many small pieces is told as far back as what came at once."""
+    text = b"".join(b"%d\n" % number for number in range(2000))
+
+    async def script(command: ScriptedCommand) -> int:
+        for line in text.splitlines(keepends=True):
+            await command.stdout(line)
+        return 1
+
+    async with memory({"x": script}) as sandbox:
+        assert (await sandbox.commands.run("x")).exit.tail == text[-4096:]
+
+
 @pytest.mark.parametrize("forget", [True, False])
 async def test_a_listing_goes_on_where_the_last_page_has_changed(forget: bool) -> None:
     """The next page follows although what the last one ended with is gone, or ended, by then."""
