@@ -96,6 +96,39 @@ def test_ctrl_c_in_a_run_ends_its_command(sandbox: blocking.Sandbox) -> None:
     assert statuses(sandbox) == ["killed"]
 
 
+def test_ctrl_c_while_a_pool_is_closed_leaves_no_thread() -> None:
+    """All its sandboxes are ended, and with the last of what was open the thread ends."""
+    opened: list[hopx.Sandbox] = []
+    ending = anyio.Event()
+
+    async def make() -> hopx.Sandbox:
+        sandbox = await memory(agent=agent_of())
+        opened.append(sandbox)
+        release = sandbox._lease.release
+
+        async def interrupted(grace: float | None) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            await ending.wait()
+            await release(grace)
+
+        setattr(sandbox._lease, "release", interrupted)  # noqa: B010  # for type checkers
+        return sandbox
+
+    def interrupt(*_: object) -> None:
+        portal = Portal.current()
+        assert portal is not None
+        portal.soon(ending.set)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), blocking.pool(make, min_size=1):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [sandbox._closed for sandbox in opened] == [True]
+
+
 def test_ctrl_c_in_a_wait_leaves_the_command(sandbox: blocking.Sandbox) -> None:
     """What only waits ends nothing."""
     with pytest.raises(KeyboardInterrupt):
