@@ -178,10 +178,12 @@ def test_a_failure_ends_a_group_and_is_raised_bare(sandbox: blocking.Sandbox) ->
     assert reached
 
 
-def test_an_exception_of_the_block_arrives_as_it_is(sandbox: blocking.Sandbox) -> None:
+@pytest.mark.parametrize("mine", [LookupError("mine"), StopIteration("mine")])
+def test_an_exception_of_the_block_arrives_as_it_is(
+    sandbox: blocking.Sandbox, mine: Exception
+) -> None:
     """The user's own exception goes through a group, the very object, and ends its commands."""
-    mine = LookupError("mine")
-    with pytest.raises(LookupError) as caught, sandbox.commands.group() as group:
+    with pytest.raises(type(mine)) as caught, sandbox.commands.group() as group:
         group.start_soon("sleep")
         raise mine
     assert caught.value is mine
