@@ -112,7 +112,8 @@ class ScriptedCommand(Interactive):
         await anyio.lowlevel.checkpoint()
 
     def _append(self, kind: int, stream: str, data: bytes) -> None:
-        if self.exit is None and data:
+        kept = self._owner.logs.end(self.process_id) is not None
+        if self.exit is None and data and kept:
             self._idle.touched()
             self._tail.append((stream, data[-lifecycle.TAIL_BYTES :]))
             self._tail_bytes += len(self._tail[-1][1])

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 import hopx_async as hopx
-from hopx_async.testing import ScriptedCommand, VirtualTimeLoop, memory
+from hopx_async.testing import MemoryAgent, ScriptedCommand, VirtualTimeLoop, memory
 from tests.support.virtual import CHATTER, SLEEP, agent_of, opened
 
 
@@ -90,6 +90,28 @@ async def test_a_tail_is_as_long_whatever_the_pieces() -> None:
 
     async with memory({"x": script}) as sandbox:
         assert (await sandbox.commands.run("x")).exit.tail == text[-4096:]
+
+
+async def test_a_forgotten_command_may_still_print() -> None:
+    """What a script prints on its way out, when its log is lost, goes nowhere."""
+
+    async def script(command: ScriptedCommand) -> int:
+        try:
+            await anyio.sleep(3600)
+        finally:
+            await command.stdout(b"good-bye")
+        return 0
+
+    agent = MemoryAgent({"x": script})
+    async with opened(agent) as sandbox:
+        command = agent.commands[(await sandbox.commands.start("x")).process_id]
+        await anyio.sleep(1)
+        agent.commands.forget(command.process_id)
+        await command.gone()
+        assert command._task is not None
+        assert command._task.exception() is None
+        assert command.exit is not None
+        assert command.exit["reason"] == "killed"
 
 
 @pytest.mark.parametrize("forget", [True, False])
