@@ -300,8 +300,8 @@ class Commands:
         """Run a command for each item, so many at a time; yields pairs of item and result.
 
         Items are asked for as there is room, so there may be any number. At most *limit*
-        commands run, and at most as many results wait to be taken: who takes slowly
-        holds up the starts.
+        commands run; with the results that wait to be taken they are at most twice as
+        many: who takes slowly holds up the starts.
 
         Args:
             make_command: Returns an item's command: a text, a program with its arguments, or
