@@ -196,5 +196,11 @@ def code_of(exit_: Exit) -> int:
     if exit_.exit_code is not None:
         return exit_.exit_code
     if exit_.signal is not None:
-        return 128 + signal.Signals[exit_.signal].value
+        return 128 + _number(exit_.signal)
     return _NOT_FOUND if exit_.reason == "spawn_failed" else _UNKNOWN
+
+
+def _number(name: str) -> int:
+    first, _, more = name.partition("+")
+    # Real-time signals are counted from the first: the others have no names.
+    return signal.Signals[first].value + int(more or 0)

@@ -31,6 +31,7 @@ def running(server: Serving) -> Running:
         ({"reason": "timed_out", "exit_code": 0}, 124),
         ({"reason": "killed", "signal": "SIGKILL"}, 137),
         ({"reason": "signaled", "signal": "SIGSEGV"}, 139),
+        ({"reason": "signaled", "signal": "SIGRTMIN+6"}, 168),
         ({"reason": "spawn_failed"}, 127),
         ({"reason": "lost"}, 255),
     ],
