@@ -98,7 +98,8 @@ class StreamRoutes:
             await _finish(socket, spec, ended.exit)
         except HopxError as error:
             await _refuse(socket, error)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):
+            # The client may be found to have gone while something is sent to it.
             self._running.end(spec)
             raise
 
