@@ -63,7 +63,7 @@ class StreamRoutes:
                 if message is None:
                     return
                 kind = message.get("type")
-                if kind not in _RUNS:
+                if not isinstance(kind, str) or kind not in _RUNS:
                     known = ", ".join(sorted(_RUNS))
                     raise Refused("INVALID_REQUEST", f"type: one of {known}")
                 spec = make(message, "stream")

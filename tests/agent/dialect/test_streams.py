@@ -41,6 +41,7 @@ async def test_commands_are_streamed_one_after_another(tmp_path: Path) -> None:
             {"type": "run", "command": "echo a"},
             {"type": "run"},
             {"type": "dance", "command": "true"},
+            {"type": ["run"], "command": "true"},
             {"type": "command", "command": "nonesuch-program"},
             {"type": "execute", "command": "echo b", "timeout": 5},
         ):
@@ -49,12 +50,12 @@ async def test_commands_are_streamed_one_after_another(tmp_path: Path) -> None:
         await socket.send_str("no json")
         found.append(await said(socket))
 
-        first, missing, unknown, absent, last, broken = found
+        first, missing, unknown, odd, absent, last, broken = found
         assert first[0]["type"] == "start"
         assert first[0]["process_id"].startswith("cmd_")
         assert (output(first), output(last)) == ("a\n", "b\n")
-        codes = [one[0]["code"] for one in (missing, unknown, broken)]
-        assert codes == ["MISSING_PARAMETER", "INVALID_REQUEST", "INVALID_JSON"]
+        codes = [one[0]["code"] for one in (missing, unknown, odd, broken)]
+        assert codes == ["MISSING_PARAMETER", *["INVALID_REQUEST"] * 2, "INVALID_JSON"]
         assert absent[-2]["exit_code"] == 127
 
 
