@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import os
 import shutil
 from contextlib import suppress
@@ -223,7 +222,7 @@ def _content(body: _Body) -> bytes:
         raise Refused("INVALID_REQUEST", "encoding: base64, or none")
     try:
         return base64.b64decode(content, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise Refused("INVALID_REQUEST", f"content is no base64: {error}") from None
 
 

@@ -136,6 +136,11 @@ async def test_nothing_leads_out(tmp_path: Path, path: str) -> None:
         ),
         (
             "POST", "write",
+            {"json": {"path": "/workspace/f", "content": "\u00e9", "encoding": "base64"}},
+            (400, "INVALID_REQUEST"),
+        ),
+        (
+            "POST", "write",
             {"json": {"path": "/workspace/f", "content": "", "mode": "9"}},
             (400, "INVALID_REQUEST"),
         ),
