@@ -165,6 +165,8 @@ class FileRoutes:
                 if part.name == "path" and part.filename is None:
                     path = path or (await part.read(decode=False)).decode(errors="replace")[:8192]
                 elif part.name == "file":
+                    if kept is not None:
+                        raise Refused("INVALID_REQUEST", "an upload has one file")
                     kept, size = await self._keep(part)
             if kept is None:
                 raise Refused("MISSING_PARAMETER", "file is missing")

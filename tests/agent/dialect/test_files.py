@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 BYTES = bytes(range(256))
 
 
-def upload(path: str | None, data: bytes | None) -> aiohttp.FormData:
+def upload(path: str | None, *files: bytes) -> aiohttp.FormData:
     form = aiohttp.FormData(default_to_multipart=True)
     if path is not None:
         form.add_field("path", path)
-    if data is not None:
+    for data in files:
         form.add_field("file", data, filename="name.bin")
     return form
 
@@ -145,8 +145,9 @@ async def test_nothing_leads_out(tmp_path: Path, path: str) -> None:
             (400, "INVALID_REQUEST"),
         ),
         ("POST", "mkdir", {"json": {"path": "/workspace/f"}}, (409, "FILE_ALREADY_EXISTS")),
-        ("POST", "upload", {"data": upload("/workspace/u", None)}, (400, "MISSING_PARAMETER")),
+        ("POST", "upload", {"data": upload("/workspace/u")}, (400, "MISSING_PARAMETER")),
         ("POST", "upload", {"data": upload("/workspace/no/u", b"x")}, (404, "FILE_NOT_FOUND")),
+        ("POST", "upload", {"data": upload("/workspace/u", b"x", b"y")}, (400, "INVALID_REQUEST")),
         ("POST", "upload", {"data": b"x"}, (400, "INVALID_REQUEST")),
     ],
 )  # fmt: skip
