@@ -182,9 +182,7 @@ class FileRoutes:
 
     async def _keep(self, part: BodyPartReader) -> tuple[Path, int]:
         """Write an upload into the workspace under a name of ours: half a file is never seen."""
-        fd, name = await asyncio.to_thread(
-            lambda: mkstemp(prefix=UNFINISHED, dir=self._places.root)
-        )
+        fd, name = await _made(self._places.root)
         size, whole = 0, False
         try:
             while chunk := await part.read_chunk(_PIECE):
@@ -237,6 +235,23 @@ def _mode(value: object) -> int:
             if 0 <= mode <= 0o777:
                 return mode
     raise Refused("INVALID_REQUEST", "mode: permissions as an octal text, such as '0644'")
+
+
+async def _made(directory: Path) -> tuple[int, str]:
+    loop = asyncio.get_running_loop()
+    making = loop.run_in_executor(None, lambda: mkstemp(prefix=UNFINISHED, dir=directory))
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        making.add_done_callback(_remove_what_came)
+        raise
+
+
+def _remove_what_came(making: asyncio.Future[tuple[int, str]]) -> None:
+    if making.exception() is None:
+        fd, name = making.result()
+        os.close(fd)
+        os.unlink(name)  # noqa: PTH108  # at once: nobody waits for it any more
 
 
 async def _opened(place: Path) -> BinaryIO:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import os
 import threading
+from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import aiohttp
@@ -13,6 +15,7 @@ import pytest
 
 from hopx_async.agent.dialect import disk
 from hopx_async.agent.dialect import files as module
+from hopx_async.agent.dialect.paths import Places
 from tests.agent.dialect.served import served
 from tests.agent.harness import serving
 from tests.agent.keeper_double import PATIENCE
@@ -225,6 +228,33 @@ async def test_a_download_given_up_while_it_opens_is_closed(
     async with asyncio.timeout(PATIENCE):
         while not (opened and opened[0].closed):
             await asyncio.sleep(0.01)
+
+
+async def test_an_upload_given_up_while_its_file_is_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a thread makes for an upload that is cancelled meanwhile is closed and removed."""
+    go, made = threading.Event(), []
+
+    def slowly(**options: Any) -> tuple[int, str]:
+        go.wait()
+        made.append(mkstemp(**options))
+        return made[0]
+
+    monkeypatch.setattr(module, "mkstemp", slowly)
+    no_part: Any = None
+    routes = module.FileRoutes(Places(str(tmp_path)))
+    task = asyncio.create_task(routes._keep(no_part))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    async with asyncio.timeout(PATIENCE):
+        while not made or any(tmp_path.iterdir()):
+            await asyncio.sleep(0.01)
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(made[0][0])
 
 
 async def test_listings_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
