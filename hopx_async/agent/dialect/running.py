@@ -159,8 +159,8 @@ class Running:
         for prefix in _PREFIXES:
             known = known or self.board.get(prefix + bare)
         if known is None and text.isascii() and text.isdigit():
-            live = self.board.page(status="running")[0]
-            known = next((one for one in live if one.pid == int(text)), None)
+            live = self.board.running()
+            known = next((one for one in live if str(one.pid) == text), None)
         if known is None:
             raise CommandNotFound(text[:200], message=f"no such process: {text[:200]!r}")
         return known

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hopx_async.agent import board
 from hopx_async.agent.dialect import running as module
 from hopx_async.agent.dialect.running import Running, code_of
 from hopx_async.errors import CommandNotFound
 from hopx_async.model import Exit
 from hopx_async.protocol import records
 from tests.agent.harness import Serving, serving
-from tests.agent.keeper_double import full_spec
+from tests.agent.keeper_double import STARTED_AT, full_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,3 +90,17 @@ async def test_names_that_find_a_command(tmp_path: Path) -> None:
         for name in ("8", "", None, "bg_", "../x"):
             with pytest.raises(CommandNotFound):
                 running(server).find(name)
+
+
+async def test_pids_among_very_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pid is found however many run, and a number that is too long for one finds nothing."""
+    monkeypatch.setattr(board, "PAGE_LENGTH", 1)
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        for process_id, pid in (("one", 11), ("two", 12)):
+            log = server.keeper.log(process_id)
+            server.keeper.tell(log, spec=log.spec, pid=pid, started_at=STARTED_AT)
+            await client.next(client.subscribe(process_id))
+
+        assert running(server).find("12").process_id == "two"
+        with pytest.raises(CommandNotFound):
+            running(server).find("1" * 5000)
