@@ -12,6 +12,7 @@ import msgspec
 
 from hopx_async.agent.board import Board, Command
 from hopx_async.agent.calls import Calls
+from hopx_async.agent.dialect.asks import PREFIXES, bare_id
 from hopx_async.agent.follow import Followers
 from hopx_async.agent.starts import Starts
 from hopx_async.errors import CommandNotFound, HopxError, SpawnError
@@ -23,7 +24,6 @@ __all__ = ["MAX_OUTPUT_BYTES", "Ended", "Running", "code_of", "failed"]
 
 #: Bytes of each stream in one answer; of more, head and tail are told.
 MAX_OUTPUT_BYTES = 8 * 1024 * 1024
-_PREFIXES = ("cmd_", "bg_", "proc_", "exec_")
 _NOT_FOUND, _NOT_EXECUTABLE, _TIMED_OUT, _UNKNOWN = 127, 126, 124, 255
 _ENOENT = 2
 _Spec = dict[str, Any]
@@ -155,8 +155,8 @@ class Running:
         """
         text = name if isinstance(name, str) else ""
         known = self.board.get(text)
-        bare = next((text[len(p) :] for p in _PREFIXES if text.startswith(p)), text)
-        for prefix in _PREFIXES:
+        bare = bare_id(text)
+        for prefix in (*PREFIXES, ""):
             known = known or self.board.get(prefix + bare)
         if known is None and text.isascii() and text.isdigit():
             live = self.board.running()

@@ -9,6 +9,7 @@ import pytest
 
 from hopx_async.agent import board
 from hopx_async.agent.dialect import running as module
+from hopx_async.agent.dialect.asks import execution_id
 from hopx_async.agent.dialect.running import Running, code_of
 from hopx_async.errors import CommandNotFound
 from hopx_async.model import Exit
@@ -104,3 +105,15 @@ async def test_pids_among_very_many(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert running(server).find("12").process_id == "two"
         with pytest.raises(CommandNotFound):
             running(server).find("1" * 5000)
+
+
+async def test_an_id_of_another_form_has_a_second_name(tmp_path: Path) -> None:
+    """Whatever form a command's id has, the execution_id of its row finds it and no other."""
+    ids = ["my_job", "job", "cmd_other", "exec_one"]
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        for process_id in ids:
+            server.keeper.running(process_id)
+            await client.next(client.subscribe(process_id))
+        told = [execution_id(process_id) for process_id in ids]
+
+        assert [running(server).find(name).process_id for name in told] == ids
