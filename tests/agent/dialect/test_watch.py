@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -31,6 +32,19 @@ async def test_changes_are_told(tmp_path: Path) -> None:
         (workspace / "a.txt").unlink()
         while change["event"] != "deleted":
             change = await socket.receive_json(timeout=30)
+
+
+async def test_a_watch_that_ends_says_why(tmp_path: Path) -> None:
+    """A name that cannot be told ends the watch, which says so and ends with ``complete``."""
+    async with serving(tmp_path / "s") as server, server.http.ws_connect("/files/watch") as socket:
+        await socket.send_json({"action": "watch", "path": "/workspace"})
+        await socket.receive_json(timeout=30)
+
+        (tmp_path / "s" / "workspace" / os.fsdecode(b"e\xff")).touch()
+        error, end = await said(socket)
+        assert (error["type"], error["code"]) == ("error", "INTERNAL_ERROR")
+        assert r"e\xFF" in error["error"]
+        assert end["success"] is False
 
 
 @pytest.mark.parametrize(
