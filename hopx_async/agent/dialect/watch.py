@@ -59,16 +59,16 @@ class WatchRoute:
                 raise Refused("INVALID_REQUEST", f"{MAX_WATCHES} watches are open")
             if not place.exists():
                 raise Refused("FILE_NOT_FOUND", f"{place.name!r}: file not found", status=404)
-            watcher = await asyncio.to_thread(_watcher, place)
+            # From here on, so that no other takes its place meanwhile.
+            self._watches += 1
+            try:
+                watcher = await asyncio.to_thread(_watcher, place)
+                await socket.send("status", status=f"Watching {self._places.told(place)}")
+                await self._watch(socket, watcher)
+            finally:
+                self._watches -= 1
         except HopxError as error:
             await _refuse(socket, error)
-            return
-        self._watches += 1
-        try:
-            await socket.send("status", status=f"Watching {self._places.told(place)}")
-            await self._watch(socket, watcher)
-        finally:
-            self._watches -= 1
 
     async def _watch(self, socket: Socket, watcher: Any) -> None:
         stop = threading.Event()
