@@ -135,11 +135,7 @@ class FileRoutes:
 
     async def _remove(self, request: web.Request) -> web.Response:
         # The link itself is removed, not what it leads to.
-        path = request.query.get("path")
-        place = await self._inside(path)
-        named = self._places.outside(str(path))
-        if await asyncio.to_thread(os.path.islink, named):
-            place = await self._inside(str(named.parent)) / named.name
+        place = await asyncio.to_thread(self._places.named, request.query.get("path"))
         if place == self._places.root:
             raise Refused("PATH_NOT_ALLOWED", "the workspace itself stays", status=403)
 

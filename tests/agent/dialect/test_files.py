@@ -110,6 +110,17 @@ async def test_nothing_leads_out(tmp_path: Path, path: str) -> None:
         assert [one.name for one in agent.workspace.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("to", ["/etc/passwd", "link", "nowhere", "kept"])
+async def test_a_link_is_removed_wherever_it_leads(tmp_path: Path, to: str) -> None:
+    """What is removed is the link: one that leads out, to itself, nowhere or to a file."""
+    async with served(tmp_path) as agent:
+        (agent.workspace / "kept").touch()
+        (agent.workspace / "link").symlink_to(to)
+
+        await agent.ok("DELETE", "/files/remove?path=/workspace/link")
+        assert [one.name for one in agent.workspace.iterdir()] == ["kept"]
+
+
 @pytest.mark.parametrize(
     ("method", "route", "options", "refused"),
     [
