@@ -215,8 +215,13 @@ class Board:
     def forget(self, process_id: str, at: float) -> None:
         """Drop a command that was forgotten at the Unix time *at*; its id is not used again."""
         self.gone.put(process_id, at)
-        if self._commands.pop(process_id, None) is not None:
+        command = self._commands.pop(process_id, None)
+        if command is not None:
             del self._ids[bisect_left(self._ids, process_id)]
+            if command.exit is None:
+                # A keeper in the place of a dead one may forget before its end could be read.
+                command.end_with(_lost(command, at), 0)
+                self._ended(command)
         self._last_bytes -= len(self._last.pop(process_id, b""))
 
     def settle(self, read: Command) -> None:
@@ -317,6 +322,15 @@ class Board:
         self._last_bytes += len(record)
         while self._last_bytes > _LAST_BYTES:
             self._last_bytes -= len(self._last.popitem(last=False)[1])
+
+
+def _lost(command: Command, at: float) -> bytes:
+    """Return the exit of a command whose end nobody can tell any more."""
+    begun = command.started_at
+    fate = {"exit_code": None, "signal": None, "reason": "lost", "survivors": 0}
+    duration = 0.0 if begun is None else max(0.0, at - begun)
+    times = {"started_at": begun, "ended_at": at, "duration": duration}
+    return msgspec.json.encode({**fate, **times})
 
 
 def _matches(view: SpecView, name: str | None, tags: Mapping[str, str]) -> bool:

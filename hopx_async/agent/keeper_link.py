@@ -150,6 +150,7 @@ class KeeperLink:
         self._pending: dict[int, asyncio.Future[Answer] | _Told] = {}
         self._free = asyncio.Semaphore(_MAX_PENDING)
         self._told = 0
+        self._gone: str | None = None
         self._last_rid = 0
         self._first: list[News] = []
         self._snapshot: asyncio.Future[Snapshot] | None = None
@@ -256,6 +257,9 @@ class KeeperLink:
 
     async def _exchange(self, message: dict[str, Any]) -> Answer:
         await self._channel.room()
+        if self._gone is not None:
+            # It went while this waited to be sent, and nobody would answer any more.
+            raise KeeperGone(self._gone, status=503)
         self._last_rid += 1
         rid = message["rid"] = self._last_rid
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -304,6 +308,7 @@ class KeeperLink:
         self._on_end(f"the keeper has gone: {reason}")
 
     def _fail(self, reason: str) -> None:
+        self._gone = self._gone or reason
         if self._snapshot is not None and not self._snapshot.done():
             self._snapshot.set_exception(KeeperGone(reason, status=503))
         for answer in list(self._pending.values()):

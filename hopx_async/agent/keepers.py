@@ -120,7 +120,9 @@ class Keepers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for link in self._links.values():
+        for number, link in self._links.items():
+            # Whoever asks again waits for another, and does not try this one for ever.
+            self._forget(number)
             link.close()
         if self.ready.done() and not self.ready.cancelled():
             self.ready.exception()

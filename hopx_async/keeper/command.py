@@ -196,6 +196,9 @@ class Command:
             self.paused = True
             if self._idle is not None:
                 self._idle.hold()
+            if self.dead and self._timer is not None:
+                # Time in which nothing can be read is no time to drain.
+                self._timer.cancel()
             for pipe in self._pipes:
                 self.host.loop.remove(pipe.fd)
             self.host.stuck(self)

@@ -24,7 +24,7 @@ class Idle:
         run_out: Called once when it has printed nothing for so long.
     """
 
-    __slots__ = ("_fds", "_held_at", "_last", "_loop", "_run_out", "_seconds", "_timer")
+    __slots__ = ("_fds", "_held_at", "_last", "_loop", "_run_out", "_seconds", "_stopped", "_timer")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Idle:
         self._run_out = run_out
         self._last = time.monotonic()
         self._held_at: float | None = None
+        self._stopped = False
         self._timer: Timer | None = loop.call_at(self._last + seconds, self._look)
 
     def touched(self) -> None:
@@ -47,7 +48,7 @@ class Idle:
 
     def hold(self) -> None:
         """Stop the clock: its output is held back by us, not by the command."""
-        if self._held_at is None:
+        if self._held_at is None and not self._stopped:
             self._held_at = time.monotonic()
 
     def go_on(self) -> None:
@@ -63,7 +64,8 @@ class Idle:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # Nor does `go_on` begin anew.
+        # Nor does `go_on` begin anew, although the rest of the output may be held back, too.
+        self._stopped = True
         self._held_at = None
 
     def _look(self) -> None:

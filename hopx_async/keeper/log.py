@@ -120,6 +120,9 @@ class Log:
         self._store.keep(self, fd)
         self._store.kept_bytes += len(head)
         self.end = self.spec_end = len(head)
+        if self.end + _LEAST_DATA > self._limit:
+            # Started has to stand in the head, too, which is never freed.
+            self._limit = (self.end // records.BLOCK + 2) * records.BLOCK
         self.state = lifecycle.CLAIMED
 
     def resume(

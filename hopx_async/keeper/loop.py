@@ -19,6 +19,8 @@ __all__ = ["Loop", "Timer"]
 _EVENTS_PER_TURN = 256
 # Cancelled timers stay in the heap until they are due or until they are the greater part of it.
 _FEW_TIMERS = 256
+# epoll takes milliseconds in an int, which is not even a month. It only looks again sooner.
+_LONGEST_WAIT = 24 * 3600.0
 
 
 class Timer:
@@ -135,7 +137,9 @@ class Loop:
         while self._timers and self._timers[0][2].action is None:
             heapq.heappop(self._timers)
             self._cancelled = max(0, self._cancelled - 1)
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+        if not self._timers:
+            return None
+        return min(max(0.0, self._timers[0][0] - time.monotonic()), _LONGEST_WAIT)
 
     def _run_due(self) -> None:
         now = time.monotonic()

@@ -195,7 +195,13 @@ class Root:
         ours, its = socket_pair()
         with its:
             fds = {"listen": self._sock.fileno(), "root": its.fileno(), **self._state.fds}
-            self._agent = Child(self._agent_command, fds, agent_env(os.environ))
+            try:
+                self._agent = Child(self._agent_command, fds, agent_env(os.environ))
+            except OSError as error:
+                # Commands may have taken all the processes there are; they go on.
+                ours.close()
+                self._start_agent_again(f"could not be started: {error}")
+                return
         self._own.add(self._agent.pid)
         self._heard = time.monotonic()
         self._to_agent = Channel(ours, self._loop, self._from_agent, self._agent_let_go)
@@ -280,7 +286,9 @@ class Root:
             if self._deadline is not None:
                 self._finish()
             return
-        how = describe_status(status)
+        self._start_agent_again(describe_status(status))
+
+    def _start_agent_again(self, how: str) -> None:
         delay = self._backoff.delay(time.monotonic())
         if delay is not None:
             complain(f"the agent {how}; it is started again")

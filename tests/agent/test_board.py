@@ -249,3 +249,19 @@ def test_a_command_takes_little_memory() -> None:
     kept = sum(len(record) for record in board._last.values())
 
     assert (after - before - kept) / 1000 <= 2048
+
+
+async def test_command_forgotten_before_its_end_was_told_has_ended() -> None:
+    """Forgotten while it counts as running, a command is lost to who waits, and counts no more."""
+    board = Board()
+    command = board.apply(started("one"), 3)
+    waiting = asyncio.create_task(board.ended(command))
+    await asyncio.sleep(0)
+    board.forget("one", STARTED_AT + 2)
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+
+    assert (board.live, board.live_on[3], len(board)) == (0, 0, 0)
+    exit_ = CommandInfo.from_dict(msgspec.json.decode(msgspec.json.encode(command.info()))).exit
+    assert exit_ is not None
+    assert (exit_.reason, exit_.exit_code, exit_.duration) == ("lost", None, 2.0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hopx_async.agent.board import Board
-from hopx_async.agent.keeper_link import KeeperLink, Refusal, spawn_error
+from hopx_async.agent.keeper_link import KeeperGone, KeeperLink, Refusal, spawn_error
 from hopx_async.errors import AgentFault, CommandNotFound, HopxError, InvalidArgument, SpawnError
 from hopx_async.protocol import wire
 from tests.agent.keeper_double import PATIENCE, PID, STARTED_AT, FakeKeeper, make_state, public
@@ -197,3 +197,28 @@ async def test_a_keeper_that_breaks_the_agreement_is_left(tmp_path: Path) -> Non
 
         assert len(it.ends) == 1
         assert it.board.require("one").exit is None
+
+
+async def test_requests_that_wait_to_be_sent_fail_with_the_keeper(tmp_path: Path) -> None:
+    """A keeper that reads nothing any more and goes takes along what could not be sent to it."""
+    linked = Linked(make_state(tmp_path / "state"))
+    theirs = linked.keeper._sock
+    opening = asyncio.create_task(linked.link.open(linked.ours))
+    theirs.sendall(b'{"ready":true,"index":0}\n')
+    await opening
+    big = {"BIG": "x" * 100_000}
+    asked = [
+        asyncio.create_task(linked.link.start(json.dumps(public(f"a{n}")).encode(), big, "/"))
+        for n in range(40)
+    ]
+    while linked.link._channel.has_room:
+        await asyncio.sleep(0)
+    late = asyncio.create_task(linked.link.signal("a0", "s", "SIGTERM", None))
+    await asyncio.sleep(0)
+    assert linked.link.pending < 41
+    linked.link.go_on()
+    theirs.close()
+    async with asyncio.timeout(PATIENCE):
+        told = await asyncio.gather(*asked, late, return_exceptions=True)
+
+    assert {type(one) for one in told} == {KeeperGone}

@@ -7,13 +7,31 @@ import hashlib
 import os
 import resource
 import signal
-from typing import TYPE_CHECKING
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
+from hopx_async.keeper.command import Command
+from hopx_async.keeper.log import Log
+from hopx_async.keeper.loop import Loop, Timer
+from hopx_async.keeper.plumbing import Plumbing
+from hopx_async.keeper.spawn import Spawned
+from hopx_async.keeper.store import Store
 from hopx_async.protocol import records
-from tests.keeper.harness import KeeperProcess, keeper_process, output, read_log, running
+from tests.keeper.harness import (
+    KeeperProcess,
+    keeper_process,
+    make_state,
+    output,
+    read_log,
+    running,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
 
 def test_every_line_arrives_whatever_it_is_written_to(
@@ -94,6 +112,64 @@ def test_late_writers_within_the_drain_time_are_heard(
 
     assert [end["exit_code"] for end in ends] == [0] * 100
     assert [output(tmp_path, process_id)[0] for process_id in ids] == [b"tail\n"] * 100
+
+
+class _Loop(Loop):
+    """A loop whose timers run when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timers: list[Timer] = []
+
+    def call_later(self, delay: float, action: Callable[[], object]) -> Timer:
+        self.timers.append(super().call_later(3600.0 + delay, action))
+        return self.timers[-1]
+
+    def run(self, timers: list[Timer]) -> None:
+        """Let the time of these timers be over."""
+        for timer in timers:
+            action, timer.action = timer.action, None
+            if action is not None:
+                action()
+
+
+def test_time_without_room_is_no_time_to_drain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits in a pipe while the log has no room is read when it has, behind the end as well.
+
+    The drain time from before is over at the very moment at which there is room again.
+    """
+    store = Store(str(make_state(tmp_path)))
+    log = Log(store, "a")
+    log.claim(b"{}")
+    log.append(records.STARTED, b'{"pid":1}')
+    loop, nothing = _Loop(), lambda *_: None
+    host: Any = SimpleNamespace(loop=loop, buffer=memoryview(bytearray(4096)), drain_time=0.25)
+    host.changed = host.stuck = host.timed_out = host.ended = nothing
+    host.count_survivors = lambda _: 1
+    plumbing = Plumbing({"merge_stderr": True})
+    command = Command(host, log, Spawned(1, 1, 1.0, time.monotonic()), plumbing=plumbing)
+
+    command.died(0, resource.getrusage(resource.RUSAGE_SELF))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", lambda *_: 0)
+        os.write(plumbing.outputs[0], b"first ")
+        loop.turn()
+    os.write(plumbing.outputs[0], b"second")
+    before = loop.timers[:]
+    assert log.retry()
+    command.resume()
+    loop.run(before)
+    loop.turn(wait=False)
+    loop.run(loop.timers)
+    assert command.ended
+    assert output(tmp_path, "a")[0] == b"first second"
+
+    plumbing.close_theirs()
+    loop.turn()
+    for fd in (store._dir, store._reserve):
+        os.close(fd)
 
 
 def test_survivors_do_not_hold_up_the_end(keeper: KeeperProcess, tmp_path: Path) -> None:

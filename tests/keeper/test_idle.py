@@ -123,13 +123,15 @@ def test_output_that_waits_to_be_read_is_output(world: _World) -> None:
 
 
 def test_stopped_watch_is_silent(world: _World) -> None:
-    """After its end a command is not watched, held or not."""
-    for held in (False, True):
+    """After its end a command is not watched, held before it, behind it, or not at all."""
+    for before, behind in ((False, False), (True, False), (False, True)):
         idle = world.watch()
-        if held:
+        if before:
             idle.hold()
         idle.stop()
         idle.stop()
+        if behind:
+            idle.hold()
         idle.go_on()
         world.pass_time(50)
 

@@ -92,6 +92,20 @@ def test_nothing_follows_the_end(open_store: Callable[..., Store]) -> None:
     assert log.end == end
 
 
+@pytest.mark.parametrize("more", [-200, -100, 0, BLOCK + 1])
+def test_started_stands_in_the_head_behind_a_spec_of_any_length(
+    open_store: Callable[..., Store], tmp_path: Path, more: int
+) -> None:
+    """What retention frees never has Started in it, so that the rest is a log by the grammar."""
+    log = _begin(open_store(4 * BLOCK, 16 * BLOCK), spec=bytes(records.HEAD_BYTES + more))
+    for _ in range(40):
+        log.append_data(STDOUT, memoryview(bytes(BLOCK)))
+
+    assert log.readable_from == log.segments[1]
+    kinds = [record.kind for record in read_log(tmp_path, "a")]
+    assert kinds[:3] == [records.BASE, records.SPEC, STARTED]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_no_record_straddles_a_block(
     open_store: Callable[..., Store], tmp_path: Path, seed: int

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import time
 from typing import Self
 
@@ -111,6 +112,22 @@ def test_cancelled_timers_do_not_pile_up() -> None:
             loop.call_later(3600.0, int).cancel()
 
         assert len(loop._timers) < 1000
+
+
+def test_timer_may_be_years_away() -> None:
+    """A turn waits for descriptors although the next timer is farther off than epoll can wait."""
+    reader, writer = os.pipe()
+    with _Loop() as loop:
+        seen: list[int] = []
+        loop.add(reader, seen.append)
+        loop.call_later(10 * 365 * 24 * 3600.0, int)
+        loop.call_later(sys.float_info.max, int)
+        os.write(writer, b"x")
+        loop.turn()
+    os.close(reader)
+    os.close(writer)
+
+    assert len(seen) == 1
 
 
 def test_signals_are_handled_in_the_loop() -> None:

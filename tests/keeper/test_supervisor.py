@@ -43,6 +43,28 @@ def test_agent_that_keeps_dying_stays_down(tmp_path: Path) -> None:
         assert not running(pid)
 
 
+_NO_SECOND = """
+from hopx_async.keeper import supervise, supervisor
+class Child(supervise.Child):
+    starts = iter([True, False, False])
+    def __init__(self, *arguments):
+        if not next(self.starts, True):
+            raise BlockingIOError(11, "no more processes")
+        super().__init__(*arguments)
+supervisor.Child = Child
+"""
+
+
+def test_agent_that_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    """Where there is no process for another agent just now, commands go on until there is one."""
+    with root_process("--state-dir", str(tmp_path / "state"), before=_NO_SECOND) as root:
+        pid = root.start("a", "sleep 60")
+        os.kill(root.said["agent_pid"], signal.SIGKILL)
+        assert "no more processes" in root.complaint("could not be started")
+        assert _who(root) != root.said["agent_pid"]
+        assert running(pid)
+
+
 def test_agent_that_never_comes_up_is_an_error(tmp_path: Path) -> None:
     """A root whose agent dies again and again before it was ready announces agent_failed."""
     with root_process("--state-dir", str(tmp_path / "state"), mode="crash") as root:
