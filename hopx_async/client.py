@@ -77,8 +77,8 @@ class Way(Protocol):
     def unsubscribe(self, subscription: Subscription) -> None:
         """Forget a reader."""
 
-    async def next_event(self, subscription: Subscription) -> Event | None:
-        """Return a reader's next event, None at its end."""
+    async def next_event(self, subscription: Subscription, end: int | None = None) -> Event | None:
+        """Return a reader's next event, None at its end, or if there is none up to *end*."""
 
     def take(self, subscription: Subscription) -> Event | None:
         """Return what a reader has now, None for nothing."""
@@ -211,8 +211,13 @@ class AgentClient:
         else:
             self._loop.call_soon_threadsafe(callback)
 
-    async def next_event(self, subscription: Subscription) -> Event | None:
+    async def next_event(self, subscription: Subscription, end: int | None = None) -> Event | None:
         """Return a reader's next event, None at its end. Cancelling it loses nothing.
+
+        Args:
+            subscription: The reader.
+            end: Where a record of the log ends, beyond which nothing is waited for: the last
+                records before it may be none that make events. None to wait for what comes.
 
         Raises:
             HopxError: Why the reader ended before its end.
@@ -223,7 +228,7 @@ class AgentClient:
             event = self.take(subscription)
             if event is not None:
                 return event
-            if subscription.done:
+            if subscription.done or (end is not None and subscription.fed >= end):
                 return None
             await self._pump.news(subscription)
 

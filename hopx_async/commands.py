@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TypeVar, get_args
 
+from hopx_async.arguments import new_collector
 from hopx_async.client import AgentClient
 from hopx_async.errors import HopxError, InvalidArgument
 from hopx_async.feeding import fed
@@ -178,6 +179,7 @@ class Commands:
             OutputTooLarge: If a stream is longer than *max_bytes*.
             HopxError: As for `start`.
         """
+        new_collector(max_bytes, keep)  # what they are, before anything is started
         typed = None if input is None else as_bytes("input", input)
         handle = await self.start(
             command,
@@ -222,8 +224,8 @@ class Commands:
             CommandNotFound: If the far side does not know the command.
             AgentUnreachable: If nobody answered until the policy gave up.
         """
-        info = await self._info(self._process_id(ref))
-        return CommandHandle(self._client, info)
+        answer = await self._client.call("info", process_id=self._process_id(ref))
+        return CommandHandle(self._client, CommandInfo.from_dict(answer["info"]))
 
     async def list(
         self,
@@ -298,8 +300,8 @@ class Commands:
         """Run a command for each item, so many at a time; yields pairs of item and result.
 
         Items are asked for as there is room, so there may be any number. At most *limit*
-        commands run, and at most as many results wait to be taken: who takes slowly
-        holds up the starts.
+        commands run; with the results that wait to be taken they are at most twice as
+        many: who takes slowly holds up the starts.
 
         Args:
             make_command: Returns an item's command: a text, a program with its arguments, or
@@ -332,10 +334,6 @@ class Commands:
         )
 
     # Inside.
-
-    async def _info(self, process_id: str) -> CommandInfo:
-        answer = await self._client.call("info", process_id=process_id)
-        return CommandInfo.from_dict(answer["info"])
 
     def _process_id(self, ref: CommandRef | str) -> str:
         if isinstance(ref, CommandRef):

@@ -25,7 +25,7 @@ async def fed(handle: CommandHandle, data: bytes, reading: Coroutine[Any, Any, T
     reader = asyncio.ensure_future(reading)
     feeder = asyncio.ensure_future(_feed(handle, data))
     try:
-        await asyncio.wait([reader, feeder], return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait([reader, feeder], return_when=asyncio.FIRST_COMPLETED)
         if feeder.done():
             feeder.result()
         return await reader

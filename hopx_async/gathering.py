@@ -246,13 +246,15 @@ class _Gathering(AsyncIterator[T_co], Generic[T_co]):
     async def _next(self) -> T_co:
         turns = 0
         while self._queue.left:
+            if turns == _TURNS:
+                # Not with a source in hand: one that is cancelled here would lose it.
+                turns = 0
+                await anyio.lowlevel.checkpoint()
             source = self._queue.next()
             if source is None:
                 await self._queue.news()
                 continue
             turns += 1
-            if turns % _TURNS == 0:
-                await anyio.lowlevel.checkpoint()
             try:
                 found = self._turn(source)
             except Exception as error:

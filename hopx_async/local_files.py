@@ -98,7 +98,8 @@ async def keep(download: Download, path: Path) -> int:
         OSError: If it cannot be written.
         TransportError: If the rest does not come.
     """
-    unfinished = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
+    # A name has 255 bytes at most, and a character up to four of them.
+    unfinished = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}.part")
     size = 0
     try:
         async with await anyio.open_file(unfinished, "xb") as file:

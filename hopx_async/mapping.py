@@ -173,7 +173,10 @@ class _Work(Generic[T]):
 
     def _fed(self, task: asyncio.Task[None]) -> None:
         self._exhausted = True
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            # Not by us, unless it is being ended: what the items wait for was cancelled.
+            self._fail(asyncio.CancelledError("the items of a map were cancelled"))
+        elif (error := task.exception()) is not None:
             self._fail(error)
         self._ring()
 

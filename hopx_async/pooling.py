@@ -112,9 +112,14 @@ class Pool:
         Raises:
             HopxError: What the factory raises.
         """
+        self._failure = None
         self._balance()
-        while self._opening and self.size - len(self._ending) <= self._min_size:
-            await asyncio.wait(self._opening)
+        while len(self._idle) + len(self._lent) < self._min_size:
+            # Where those on their way out have the places, others come in behind them.
+            moving = [*self._opening, *self._ending]
+            if not moving:
+                return  # it is closed
+            await asyncio.wait(moving, return_when=asyncio.FIRST_COMPLETED)
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure

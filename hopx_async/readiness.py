@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -138,9 +139,11 @@ async def _not_ready(handle: CommandReader, what: str) -> NotReady:
     # Of an end that is ok the far side keeps no tail.
     tail = fate.tail
     if not tail:
-        async with handle.lines(last=LAST_LINES) as lines:
-            last = [line.text async for line in lines]
-        tail = "\n".join(last).encode()[-lifecycle.TAIL_BYTES :]
+        # Of one that it has forgotten, nothing.
+        with contextlib.suppress(CommandNotFound):
+            async with handle.lines(last=LAST_LINES) as lines:
+                last = [line.text async for line in lines]
+            tail = "\n".join(last).encode()[-lifecycle.TAIL_BYTES :]
     command, name = handle.command, handle.name
     failure = CommandFailed(
         fate, command=command, name=name, process_id=handle.process_id, tail=tail

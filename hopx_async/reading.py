@@ -198,7 +198,7 @@ class CommandReader:
         subscription = self._client.subscribe(self.process_id)
         try:
             while subscription.position.offset < end:
-                event = await self._client.next_event(subscription)
+                event = await self._client.next_event(subscription, end)
                 if event is None:
                     break
                 self._add(collector, event, max_bytes)

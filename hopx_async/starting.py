@@ -156,9 +156,9 @@ class LaterWay:
         """Forget a reader."""
         self._known().unsubscribe(subscription)
 
-    async def next_event(self, subscription: Subscription) -> Event | None:
-        """Return a reader's next event, None at its end."""
-        return await self._known().next_event(subscription)
+    async def next_event(self, subscription: Subscription, end: int | None = None) -> Event | None:
+        """Return a reader's next event, None at its end, or if there is none up to *end*."""
+        return await self._known().next_event(subscription, end)
 
     def take(self, subscription: Subscription) -> Event | None:
         """Return what a reader has now."""

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import anyio.lowlevel
 
@@ -136,6 +136,7 @@ class _Stream(AsyncIterator[T_co], Generic[T_co]):
         position = self._start
         if position is None:
             position = Position((await self._info()).log_end, UNKNOWN, UNKNOWN)
+            self._start = position
         await self._client.until_ready()
         return self._subscribe(position)
 
@@ -177,9 +178,29 @@ class EventStream(_Stream[Event]):
 class _CutStream(_Stream[T_co], Generic[T_co]):
     """A stream that makes several items of one event, or none, and holds those not yet taken."""
 
-    __slots__ = ("_cut_since", "_ready")
+    __slots__ = ("_cut_since", "_given", "_ready")
     _cut_since: int
+    # The place of what was taken last: the item itself may be large.
+    _given: tuple[str, int, int, int] | None
     _ready: deque[T_co]
+
+    @property
+    def cursor(self) -> str:
+        """The position behind what was taken last."""
+        if self._given is None:
+            return print_cursor(self._process_id, self._start or START)
+        process_id, *numbers = self._given
+        return print_cursor(process_id, Position(*numbers))
+
+    def _take_ready(self) -> T_co:
+        """Return the next item of those that are here.
+
+        Raises:
+            IndexError: If there is none.
+        """
+        item: Any = self._ready.popleft()
+        self._given = item._place  # noqa: SLF001  # its cursor, not yet printed
+        return item  # type: ignore[no-any-return]
 
     async def __anext__(self) -> T_co:
         """Return the next item, as `EventStream` does; what is here already costs next to nothing.
@@ -187,7 +208,7 @@ class _CutStream(_Stream[T_co], Generic[T_co]):
         Cancelling it is safe: nothing is lost.
         """
         if self._ready and not self._busy:
-            return self._ready.popleft()
+            return self._take_ready()
         return await super().__anext__()
 
     async def _next(self) -> T_co:
@@ -201,7 +222,7 @@ class _CutStream(_Stream[T_co], Generic[T_co]):
                 raise StopAsyncIteration
             self._ready.extend(self._cut(event, before, self._position))
             self._cut_since += len(self._ready)
-        return self._ready.popleft()
+        return self._take_ready()
 
     @abstractmethod
     def _cut(self, event: Event, before: Position, after: Position) -> list[T_co]:
@@ -226,6 +247,7 @@ class TextStream(_CutStream[Text]):
         position = self._start or Position(0, UNKNOWN, UNKNOWN)
         self._reader = TextReader(process_id, position, stream, strip=strip)
         self._ready: deque[Text] = deque()
+        self._given = None
         self._cut_since = 0
 
     def _cut(self, event: Event, before: Position, after: Position) -> list[Text]:
@@ -255,6 +277,7 @@ class LineStream(_CutStream[Line]):
         self._options = (stream, strip)
         self._reader = self._reader_at(self._start or Position(0, UNKNOWN, UNKNOWN))
         self._ready: deque[Line] = deque()
+        self._given = None
         self._cut_since = 0
 
     async def _next(self) -> Line:
@@ -273,10 +296,13 @@ class LineStream(_CutStream[Line]):
     async def _find_last(self, last: int) -> None:
         # From farther and farther back, each time up to the end as it was at first.
         end = (await self._info()).log_end
+        found: deque[Line] = deque()
         for start in looks_back(end):
-            self._ready = await self._lines_between(start, end, last)
-            if len(self._ready) == last:
+            found = await self._lines_between(start, end, last)
+            if len(found) == last:
                 break
+        # Not before: what a look that was too short has found would be given out, and then again.
+        self._ready = found
 
     async def _lines_between(self, start: int, end: int, last: int) -> deque[Line]:
         position = Position(start, UNKNOWN, UNKNOWN) if start else START
@@ -287,7 +313,7 @@ class LineStream(_CutStream[Line]):
         whole = {"stdout": start == 0, "stderr": start == 0}
         while subscription.position.offset < end:
             before = subscription.position
-            event = await self._client.next_event(subscription)
+            event = await self._client.next_event(subscription, end)
             if event is None:
                 break
             for line in self._reader.feed(event, before, subscription.position):

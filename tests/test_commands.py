@@ -161,6 +161,15 @@ async def test_run_whose_output_is_too_large_ends_its_command() -> None:
         assert [info.status for info in await sandbox.commands.list()] == ["killed"]
 
 
+@pytest.mark.parametrize("options", [{"max_bytes": 0}, {"max_bytes": "1"}, {"keep": "tail"}])
+async def test_run_refuses_bad_bounds_before_it_starts_anything(options: dict[str, Any]) -> None:
+    """What run is to hold is looked at before its command is started."""
+    async with opened(agent_of()) as sandbox:
+        with pytest.raises(InvalidArgument):
+            await sandbox.commands.run(STEPS, **options)
+        assert await sandbox.commands.list() == []
+
+
 async def test_list_turns_pages() -> None:
     """list returns more commands than fit on one page."""
     async with opened(agent_of()) as sandbox:

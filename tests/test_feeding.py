@@ -64,3 +64,22 @@ async def test_input_that_cannot_be_sent_is_an_error(monkeypatch: pytest.MonkeyP
         with pytest.raises(AgentFault, match="broken"):
             await sandbox.commands.run("exec cat", input=b"x")
         assert await sandbox.commands.list(status="running") == []
+
+
+async def test_input_that_nobody_answers_holds_up_no_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run whose command has ended returns, though it is not known what became of its input."""
+    agent = MemoryAgent({"deaf": _deaf})
+    async with opened(agent) as sandbox:
+        answer = agent.answer
+
+        async def silent(method: str, params: dict[str, Any]) -> Any:
+            if method == "stdin":
+                await anyio.sleep_forever()
+            return await answer(method, params)
+
+        monkeypatch.setattr(agent, "answer", silent)
+        with anyio.fail_after(10):
+            result = await sandbox.commands.run("deaf", input=b"x")
+        assert result.stdout == "I do not listen"

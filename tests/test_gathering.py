@@ -174,6 +174,20 @@ async def test_a_merge_cancelled_at_any_moment_loses_nothing(moment: int) -> Non
         assert Counter(type(event) for event in found) == {Started: 2, Stdout: 200, Exited: 2}
 
 
+async def test_an_iteration_cancelled_in_its_turn_for_others_loses_no_command() -> None:
+    """Cancelled where it lets others run, as_completed still yields every handle."""
+    async with memory(SCRIPTS) as sandbox:
+        handles = [await sandbox.commands.start(["nap", str(n)]) for n in range(1, 101)]
+        ended = hopx.as_completed(handles)
+        task = asyncio.ensure_future(anext(ended))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        with anyio.fail_after(200):
+            assert [handle async for handle in ended] == handles
+
+
 async def test_wait_any_can_be_cancelled() -> None:
     """A cancelled wait_any asks for nothing any more, and the commands go on."""
     async with opened(agent_of()) as sandbox:

@@ -83,6 +83,13 @@ async def test_a_download_gets_its_name_once_it_is_whole(tmp_path: Path) -> None
     assert [each.name for each in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "漢" * 85, "🍵" * 63], ids=["1", "3", "4"])
+async def test_a_download_takes_a_name_as_long_as_there_is(tmp_path: Path, name: str) -> None:
+    """A name of 255 bytes has room, whatever its characters take."""
+    assert await keep(Pieces(b"1"), tmp_path / name) == 1
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
 async def test_a_download_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """Broken off or cancelled, the file is as it was before."""
     path = tmp_path / "a"

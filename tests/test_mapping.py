@@ -157,6 +157,23 @@ async def test_with_continue_failures_are_results() -> None:
         assert reasons == [("exited", 3), ("spawn_failed", None), ("exited", 0)]
 
 
+async def test_items_that_wait_for_what_was_cancelled_are_no_end() -> None:
+    """That a task of the items' own was cancelled is told like any error, not as their end."""
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        source = asyncio.ensure_future(anyio.sleep(3600))
+        source.cancel()
+        await source
+        yield 2
+
+    async with memory({"nap": Script()}) as sandbox:
+        results = sandbox.commands.map(nap, items())
+        with pytest.raises(asyncio.CancelledError):
+            await anext(results)
+        assert await running(sandbox) == 0
+
+
 @pytest.mark.parametrize(
     ("make", "items", "error"),
     [

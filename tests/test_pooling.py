@@ -69,6 +69,23 @@ async def test_each_use_has_a_clean_one_and_warm_ones_are_ready() -> None:
     assert "closed" in repr(pool)
 
 
+async def test_warm_waits_for_those_that_have_no_place_yet() -> None:
+    """warm returns when as many are there as should be, also while used ones are ended."""
+    factory = Factory()
+    async with hopx.pool(factory, min_size=2, max_size=2) as pool:
+        async with pool.sandbox(), pool.sandbox():
+            pass
+        await pool.warm()
+        assert factory.live == pool.size == pool.lendable == 2
+        async with pool.sandbox(), pool.sandbox():
+            pass
+        factory.broken = 2
+        with pytest.raises(ConnectError):
+            await pool.warm()
+    await pool.warm()
+    assert pool.size == 0
+
+
 async def test_users_wait_in_their_order_and_there_are_never_too_many() -> None:
     """With all in use, users get their place first come, first served."""
     factory = Factory()

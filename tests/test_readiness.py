@@ -138,6 +138,21 @@ async def test_ports_and_answers_are_waited_for() -> None:
         await handle.wait_for_port(8080)  # who is known to listen still does
 
 
+async def test_a_command_that_the_far_side_has_forgotten_is_told_as_lost() -> None:
+    """One of which nothing is known any more is not ready, and there are no last lines."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        handle = await sandbox.commands.start(SLEEP)
+        task = asyncio.ensure_future(handle.wait_for_output("never"))
+        await anyio.wait_all_tasks_blocked()
+        agent.commands.forget(handle.process_id)
+        agent.drop()
+        with pytest.raises(NotReady) as caught:
+            await task
+        assert caught.value.exit.reason == "lost"
+        assert caught.value.tail == b""
+
+
 @pytest.mark.parametrize("what", ["output", "port"])
 async def test_every_wait_can_be_cancelled(what: str) -> None:
     """A wait that is cancelled leaves the command, and asks for nothing any more."""

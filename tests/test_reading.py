@@ -10,6 +10,7 @@ import pytest
 
 import hopx_async as hopx
 from hopx_async.errors import InvalidArgument
+from hopx_async.protocol import records
 from hopx_async.testing import VirtualTimeLoop
 from tests.support.virtual import CHATTER, STEPS, agent_of, opened
 
@@ -18,6 +19,24 @@ from tests.support.virtual import CHATTER, STEPS, agent_of, opened
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """Run on virtual time."""
     return "asyncio", {"loop_factory": VirtualTimeLoop}
+
+
+@pytest.mark.parametrize("base", [True, False], ids=["a segment", "pads"])
+async def test_output_and_last_lines_wait_for_nothing_behind_the_last_output(base: bool) -> None:
+    """A log that ends with a segment just begun, or with pads before one, is read up to there."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        handle = await sandbox.commands.start(CHATTER)
+        await anyio.sleep(49.5)
+        log = agent.commands.logs[handle.process_id]
+        if base:
+            log.roll(anyio.current_time())
+        else:
+            log._write(bytes([records.PAD]) * (-log.end % records.BLOCK))
+        began = anyio.current_time()
+        assert (await handle.output()).stdout.endswith("line 49\n")
+        assert (await anext(handle.lines(last=2))).text == "line 48"
+        assert anyio.current_time() == began
 
 
 async def test_many_waits_share_one_end() -> None:

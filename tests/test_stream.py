@@ -235,6 +235,31 @@ async def test_the_last_lines_come_first(count: int) -> None:
         assert [line.text async for line in handle.lines(after=short[0].cursor)] == ["more"]
 
 
+async def test_the_last_lines_can_be_looked_for_again() -> None:
+    """Cancelled at any moment while it looks farther back, last finds the same lines after."""
+
+    async def script(command: ScriptedCommand) -> int:
+        for number in range(400):
+            await command.stdout(b"%d" % number + b" " * 9000 + b"\n")
+        return 0
+
+    async with memory({"x": script}) as sandbox:
+        handle = await sandbox.commands.start("x")
+        await handle.wait()
+        moment = 0
+        for moment in range(1000):
+            lines = handle.lines(last=100)
+            task = asyncio.ensure_future(anext(lines))
+            for _ in range(moment):
+                await asyncio.sleep(0)
+            if task.done():
+                break
+            task.cancel()
+            await asyncio.wait([task])
+            assert [int(line.text) async for line in lines] == list(range(300, 400))
+        assert moment > 10
+
+
 async def test_more_last_lines_than_there_are_is_all() -> None:
     """last may ask for more than there is."""
     async with opened(agent_of()) as sandbox:

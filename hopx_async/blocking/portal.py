@@ -299,9 +299,10 @@ class Block:
         try:
             self._call.outcome(lambda: self._portal.soon(left))
         except BaseException as error:
-            if error is not exc:
-                raise
-            return False
+            # A coroutine makes another error of a StopIteration that leaves it.
+            if error is exc or (isinstance(exc, StopIteration) and error.__cause__ is exc):
+                return False
+            raise
         return exc is not None
 
     async def _hold(self) -> None:

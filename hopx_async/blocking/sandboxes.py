@@ -259,8 +259,12 @@ class Pool(Closing[_pooling.Pool], of=_pooling.Pool):
 
     def close(self) -> None:
         """End all sandboxes, concurrently and bounded; who waits for one gets `ClosedError`."""
-        super().close()
-        self._portal.let_go(self._inner)
+        try:
+            super().close()
+        finally:
+            # Interrupted, it has ended all the same, unless that was twice.
+            if self._inner._closed and not self._inner.size:
+                self._portal.let_go(self._inner)
 
 
 def _inner(client: Client | None) -> _cloud.Client | None:

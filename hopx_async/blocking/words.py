@@ -56,7 +56,7 @@ class _Cut(_OfCommand[T], Generic[T]):
     def __next__(self) -> T:
         # What is here already is taken without a detour through the loop's thread.
         try:
-            return cast("T", self._inner._ready.popleft())
+            return cast("T", self._inner._take_ready())
         except IndexError:
             return super().__next__()
 

@@ -15,10 +15,10 @@ import attrs
 from rich.console import Console
 
 from hopx_async.cli.job import Command, shortened
-from hopx_async.cli.output import LineCutter, Printer, Writer, visible
-from hopx_async.cli.status import exit_status
+from hopx_async.cli.output import LineCutter, Printer, Writer, complain, visible
+from hopx_async.cli.status import error_status, exit_status
 from hopx_async.cli.table import Process, draw, processes_table
-from hopx_async.errors import CommandNotFound, InvalidArgument
+from hopx_async.errors import CommandNotFound, HopxError, InvalidArgument
 from hopx_async.handle import CommandHandle
 from hopx_async.model import CommandInfo, Exit, Status
 from hopx_async.protocol.cursor import UNKNOWN, Position, parse_cursor, print_cursor
@@ -198,11 +198,18 @@ async def wait(sandbox: Sandbox, wanted: str, *, quiet: bool = False, as_json: b
 async def kill(
     sandbox: Sandbox, wanted: Sequence[str], grace: float, *, as_json: bool = False
 ) -> int:
-    """End commands with all that they started, and say how each ended."""
+    """End commands with all that they started, and say how each ended, or that it did not."""
     handles = [await find(sandbox, one) for one in wanted]
+    statuses = [0]
 
     async def end(name: str, handle: CommandHandle) -> None:
-        _tell(name, handle, await handle.kill(grace), as_json=as_json)
+        try:
+            fate = await handle.kill(grace)
+        except HopxError as error:  # it keeps no other from being ended
+            complain(error)
+            statuses.append(error_status(error))
+        else:
+            _tell(name, handle, fate, as_json=as_json)
 
     try:
         async with anyio.create_task_group() as group:
@@ -210,7 +217,7 @@ async def kill(
                 group.start_soon(end, name, handle)
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return 0
+    return max(statuses)
 
 
 def _tell(name: str, handle: CommandHandle, fate: Exit, *, as_json: bool) -> None:

@@ -56,7 +56,7 @@ class Plane:
         """Take over the sandboxes that are written down: those that run, as they run."""
         for sandbox in await asyncio.to_thread(self._shelf.load):
             if sandbox.status == "creating":
-                await asyncio.to_thread(self._shelf.forget, sandbox.id)
+                await self._clear(sandbox)
                 continue
             self._known[sandbox.id] = sandbox
             self._locks[sandbox.id] = asyncio.Lock()
@@ -205,6 +205,18 @@ class Plane:
             await machine.stop(self._grace)
             # Not before: one that could not be ended is not forgotten.
             self._running.pop(sandbox_id, None)
+
+    async def _clear(self, sandbox: Sandbox) -> None:
+        """Remove what a plane left that died while it created a sandbox."""
+        try:
+            # It may have died when the agent had been let go, and was not written down yet.
+            machine = await self._machines.find(sandbox, self._shelf.place(sandbox.id))
+            if machine is not None:
+                await machine.stop(0.0)
+        except HopxError as error:
+            _complain(sandbox.id, f"may be left: {error}")
+            return
+        await asyncio.to_thread(self._shelf.forget, sandbox.id)
 
     async def _taken_over(self, sandbox: Sandbox) -> None:
         try:

@@ -60,18 +60,20 @@ class ControlServer:
         self.url = ""
 
     async def open(self, host: str, port: int) -> None:
-        """Take over the sandboxes that are there, then listen.
+        """Take over the sandboxes that are there, then listen; if it cannot, they are left alone.
 
         Raises:
             InvalidArgument: If it cannot listen there.
         """
-        await self._plane.open()
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._protocol, host, port)
+            # Before they are taken over: what is, ends with this server.
+            self._server = await loop.create_server(self._protocol, host, port, start_serving=False)
         except OSError as error:
             raise InvalidArgument("port", f"{host}:{port}", str(error.strerror)) from error
+        await self._plane.open()
+        await self._server.start_serving()
         name = f"[{host}]" if ":" in host else host
         self.url = f"http://{name}:{self._server.sockets[0].getsockname()[1]}"
 

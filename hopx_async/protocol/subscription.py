@@ -100,6 +100,11 @@ class Subscription:
         """Log bytes that arrived and were not taken."""
         return 0 if self._reader is None else self._reader.pending
 
+    @property
+    def fed(self) -> int:
+        """Log offset behind what arrived."""
+        return 0 if self._reader is None else self._reader.fed
+
     def take(self) -> Event | None:
         """Return the next event, or None: then look at `done` and `error`, or wait for news."""
         if self.done:

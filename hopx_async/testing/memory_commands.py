@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -60,7 +61,8 @@ class ScriptedCommand(Interactive):
         self._cause: str | None = None
         self._signal: str | None = None
         self._signal_ids: set[str] = set()
-        self._tail: list[tuple[str, bytes]] = []
+        self._tail: deque[tuple[str, bytes]] = deque()
+        self._tail_bytes = 0
         self._began = anyio.current_time()
         self._idle = MemoryIdle(spec.get("idle_timeout"))
         self.started_at: float | None = None
@@ -110,9 +112,13 @@ class ScriptedCommand(Interactive):
         await anyio.lowlevel.checkpoint()
 
     def _append(self, kind: int, stream: str, data: bytes) -> None:
-        if self.exit is None and data:
+        kept = self._owner.logs.end(self.process_id) is not None
+        if self.exit is None and data and kept:
             self._idle.touched()
-            self._tail = [*self._tail[-32:], (stream, data[-lifecycle.TAIL_BYTES :])]
+            self._tail.append((stream, data[-lifecycle.TAIL_BYTES :]))
+            self._tail_bytes += len(self._tail[-1][1])
+            while self._tail_bytes - len(self._tail[0][1]) >= lifecycle.TAIL_BYTES:
+                self._tail_bytes -= len(self._tail.popleft()[1])
             self._owner.logs.append_data(self.process_id, kind, self._owner.now(), data)
             self._owner.changed(self.process_id)
 
@@ -325,17 +331,12 @@ class MemoryCommands:
             raise SpawnError(message, errno=fate["errno"], filename=name)
 
     def _list(self, params: dict[str, Any]) -> dict[str, Any]:
-        infos = []
-        for process_id, command in self._commands.items():
-            info = command.info()
-            if _matches(info, params):
-                infos.append((process_id, info))
-        after = params.get("after")
-        if after is not None:
-            ids = [process_id for process_id, _ in infos]
-            infos = infos[ids.index(after) + 1 :]
+        # By their numbers: what the page before ended with may no longer match, or be forgotten.
+        after = int(params.get("after") or 0)
+        later = [each for each in self._commands.values() if each.pid > after]
+        infos = [(each.pid, info) for each in later if _matches(info := each.info(), params)]
         page, rest = infos[:_PAGE], infos[_PAGE:]
-        return {"infos": [info for _, info in page], "next": page[-1][0] if rest else None}
+        return {"infos": [info for _, info in page], "next": str(page[-1][0]) if rest else None}
 
 
 def _matches(info: dict[str, Any], wanted: dict[str, Any]) -> bool:

@@ -55,7 +55,8 @@ class Batches(Generic[_Item]):
             raise ClosedError("the sandbox is closed")
         answer: asyncio.Future[list[Line]] = asyncio.get_running_loop().create_future()
         self._queue.append(_Asked(key, item, size, answer))
-        if len(self._lanes) < LANES:
+        # One that has just ended takes nothing more, and is discarded only a turn later.
+        if sum(not lane.done() for lane in self._lanes) < LANES:
             lane = asyncio.create_task(self._work())
             self._lanes.add(lane)
             lane.add_done_callback(self._lanes.discard)

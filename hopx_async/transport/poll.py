@@ -129,8 +129,12 @@ class PollChannel(Channel):
     async def _change(self) -> None:
         self._check()
         self._post()
-        self._bell = anyio.Event()
         await self._bell.wait()
+
+    def _ring(self) -> None:
+        # A sender and a receiver may both wait: each hears the one bell.
+        bell, self._bell = self._bell, anyio.Event()
+        bell.set()
 
     def _check(self) -> None:
         if self._broken is not None:
@@ -150,7 +154,7 @@ class PollChannel(Channel):
             self._broken = self._broken or self._fate(error)
         except Exception as error:  # noqa: BLE001  # a bug is raised by the next receive
             self._broken = error
-        self._bell.set()
+        self._ring()
 
     async def _try(self, body: bytes) -> None:
         try:

@@ -96,6 +96,39 @@ def test_ctrl_c_in_a_run_ends_its_command(sandbox: blocking.Sandbox) -> None:
     assert statuses(sandbox) == ["killed"]
 
 
+def test_ctrl_c_while_a_pool_is_closed_leaves_no_thread() -> None:
+    """All its sandboxes are ended, and with the last of what was open the thread ends."""
+    opened: list[hopx.Sandbox] = []
+    ending = anyio.Event()
+
+    async def make() -> hopx.Sandbox:
+        sandbox = await memory(agent=agent_of())
+        opened.append(sandbox)
+        release = sandbox._lease.release
+
+        async def interrupted(grace: float | None) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            await ending.wait()
+            await release(grace)
+
+        setattr(sandbox._lease, "release", interrupted)  # noqa: B010  # for type checkers
+        return sandbox
+
+    def interrupt(*_: object) -> None:
+        portal = Portal.current()
+        assert portal is not None
+        portal.soon(ending.set)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), blocking.pool(make, min_size=1):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [sandbox._closed for sandbox in opened] == [True]
+
+
 def test_ctrl_c_in_a_wait_leaves_the_command(sandbox: blocking.Sandbox) -> None:
     """What only waits ends nothing."""
     with pytest.raises(KeyboardInterrupt):
@@ -145,10 +178,12 @@ def test_a_failure_ends_a_group_and_is_raised_bare(sandbox: blocking.Sandbox) ->
     assert reached
 
 
-def test_an_exception_of_the_block_arrives_as_it_is(sandbox: blocking.Sandbox) -> None:
+@pytest.mark.parametrize("mine", [LookupError("mine"), StopIteration("mine")])
+def test_an_exception_of_the_block_arrives_as_it_is(
+    sandbox: blocking.Sandbox, mine: Exception
+) -> None:
     """The user's own exception goes through a group, the very object, and ends its commands."""
-    mine = LookupError("mine")
-    with pytest.raises(LookupError) as caught, sandbox.commands.group() as group:
+    with pytest.raises(type(mine)) as caught, sandbox.commands.group() as group:
         group.start_soon("sleep")
         raise mine
     assert caught.value is mine

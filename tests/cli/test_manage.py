@@ -9,13 +9,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import anyio
+import anyio.lowlevel
 import pytest
 from typer.testing import CliRunner
 
+from hopx_async.cli import manage
 from hopx_async.cli.app import app
 from hopx_async.cli.output import LineCutter
+from hopx_async.errors import AgentUnreachable
+from hopx_async.model import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,3 +220,34 @@ def test_what_is_not_there_is_told(agent: Agent, tmp_path: Path) -> None:
     right = tmp_path / "right"
     right.write_text(agent.env["HOPX_AGENT_TOKEN"] + "\n")
     assert agent.cli("ps", "--token-file", str(right)).returncode == 0
+
+
+async def test_a_kill_that_fails_keeps_no_other_from_its_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command is waited for and told of, and the status is the failure's."""
+    failed = anyio.Event()
+
+    class Handle:
+        def __init__(self, name: str) -> None:
+            self.process_id = name
+
+        async def kill(self, _grace: float) -> Exit:
+            if self.process_id == "bad":
+                failed.set()
+                raise AgentUnreachable("nobody answers")
+            await failed.wait()
+            await anyio.lowlevel.checkpoint()
+            return Exit(reason="killed", signal="SIGTERM", duration=1.0)
+
+    async def find(_sandbox: object, wanted: str) -> Handle:
+        return Handle(wanted)
+
+    monkeypatch.setattr(manage, "find", find)
+    nowhere: Any = None
+
+    assert await manage.kill(nowhere, ["bad", "good"], 0.0) == 125
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        "good: was killed after 1.0 s",
+        "hopx-async: nobody answers",
+    ]

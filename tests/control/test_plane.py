@@ -44,6 +44,20 @@ async def test_a_plane_that_comes_back_finds_its_sandboxes(tmp_path: Path) -> No
     assert second.get(paused.id).status == "paused"
 
 
+async def test_a_plane_that_dies_while_it_creates_leaves_no_machine(tmp_path: Path) -> None:
+    """What runs for a sandbox that was never created to its end is ended by the next plane."""
+    machines = FakeMachines()
+    half = Sandbox("1", template="base", token_secret="", created_at=0.0)
+    Shelf(tmp_path).save(half)
+    machine = await machines.start(half, tmp_path / "1")
+
+    plane = await opened(tmp_path, machines)
+
+    assert plane.page(10, None, lambda _: True) == ([], False)
+    assert machine.told == ["stop"]
+    assert [*tmp_path.iterdir()] == []
+
+
 async def test_one_that_cannot_be_taken_over_holds_up_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import stat
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hopx_async.control.server import read_keys
+from hopx_async.control.server import ControlServer, read_keys
 from hopx_async.errors import InvalidArgument
+from tests.control.plane_double import FakeMachine, FakeMachines, controlled
 from tests.support.agents import scope_members
 from tests.support.namespaces import needs_isolation
 from tests.support.serving import Served
@@ -217,6 +219,22 @@ def test_bad_arguments_start_nothing(arguments: tuple[str, ...]) -> None:
     assert served.process.returncode in {2, 125}
     assert out == ""
     assert len(complaint.splitlines()) == 1
+
+
+async def test_a_server_that_cannot_listen_ends_no_sandbox(tmp_path: Path) -> None:
+    """Sandboxes that outlived a server go on where the next one finds its port taken."""
+    machines = FakeMachines()
+    async with controlled(tmp_path / "sandboxes", machines) as control:
+        sandbox = await control.create()
+    machine = machines.running[sandbox["id"]] = FakeMachine("http://127.0.0.1:1")
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        server = ControlServer(tmp_path, machines, ["key"])
+        with pytest.raises(InvalidArgument, match="port"):
+            await server.open("127.0.0.1", other.getsockname()[1])
+        await server.aclose()
+
+    assert machine.told == []
 
 
 def test_keys(tmp_path: Path) -> None:

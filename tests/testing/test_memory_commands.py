@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 import hopx_async as hopx
-from hopx_async.testing import ScriptedCommand, VirtualTimeLoop, memory
+from hopx_async.testing import MemoryAgent, ScriptedCommand, VirtualTimeLoop, memory
 from tests.support.virtual import CHATTER, SLEEP, agent_of, opened
 
 
@@ -77,6 +77,58 @@ async def test_a_tail_is_the_end_of_both_streams() -> None:
             await sandbox.commands.run("x", check=True)
     assert len(caught.value.tail) == 4096
     assert caught.value.tail.endswith(b"xthe reason")
+
+
+async def test_a_tail_is_as_long_whatever_the_pieces() -> None:
+    """What was printed in many small pieces is told as far back as what came at once."""
+    text = b"".join(b"%d\n" % number for number in range(2000))
+
+    async def script(command: ScriptedCommand) -> int:
+        for line in text.splitlines(keepends=True):
+            await command.stdout(line)
+        return 1
+
+    async with memory({"x": script}) as sandbox:
+        assert (await sandbox.commands.run("x")).exit.tail == text[-4096:]
+
+
+async def test_a_forgotten_command_may_still_print() -> None:
+    """What a script prints on its way out, when its log is lost, goes nowhere."""
+
+    async def script(command: ScriptedCommand) -> int:
+        try:
+            await anyio.sleep(3600)
+        finally:
+            await command.stdout(b"good-bye")
+        return 0
+
+    agent = MemoryAgent({"x": script})
+    async with opened(agent) as sandbox:
+        command = agent.commands[(await sandbox.commands.start("x")).process_id]
+        await anyio.sleep(1)
+        agent.commands.forget(command.process_id)
+        await command.gone()
+        assert command._task is not None
+        assert command._task.exception() is None
+        assert command.exit is not None
+        assert command.exit["reason"] == "killed"
+
+
+@pytest.mark.parametrize("forget", [True, False])
+async def test_a_listing_goes_on_where_the_last_page_has_changed(forget: bool) -> None:
+    """The next page follows although what the last one ended with is gone, or ended, by then."""
+    agent = agent_of()
+    async with opened(agent) as sandbox:
+        ids = [(await sandbox.commands.start(SLEEP)).process_id for _ in range(150)]
+        asked = {"status": "running"}
+        page = await agent.commands.call("list", asked)
+        last = page["infos"][-1]["spec"]["process_id"]
+        if forget:
+            agent.commands.forget(last)
+        else:
+            await sandbox.commands.kill(last)
+        rest = await agent.commands.call("list", {**asked, "after": page["next"]})
+        assert [info["spec"]["process_id"] for info in page["infos"] + rest["infos"]] == ids
 
 
 async def test_the_sandbox_ends_its_commands() -> None:

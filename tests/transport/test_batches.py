@@ -83,6 +83,31 @@ def test_few_requests_are_under_way() -> None:
     run(main())
 
 
+def test_who_asks_again_when_all_requests_end_at_once_is_answered() -> None:
+    """A question that comes in the turn in which the last requests ended gets one of its own."""
+
+    async def main() -> None:
+        far = Far()
+        far.gate = anyio.Event()
+        batches = Batches(far.send)
+
+        async def ask_twice() -> None:
+            await batches.ask("first", 0, MAX_BATCH_BYTES)
+            await batches.ask("again", 0, 1)
+
+        names = [f"c{number}" for number in range(1, LANES)]
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(ask_twice())]
+        tasks += [asyncio.create_task(batches.ask(name, 0, MAX_BATCH_BYTES)) for name in names]
+        while len(far.batches) < LANES:
+            await asyncio.sleep(0)
+        far.gate.set()
+        with anyio.fail_after(5):
+            await asyncio.gather(*tasks)
+        await batches.aclose()
+
+    run(main())
+
+
 def test_a_failure_is_told_to_all_of_its_request_and_to_nobody_else() -> None:
     """The next request is tried as if nothing had been."""
 

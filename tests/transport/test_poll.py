@@ -145,6 +145,20 @@ async def test_sending_waits_while_a_post_is_full() -> None:
         assert sorted(getattr(one, "call", 0) for frame in answers for one in frame) == [1, 2]
 
 
+async def test_who_receives_hears_of_an_answer_that_a_sender_waits_for_as_well() -> None:
+    """An answer wakes both who waits to send and who waits to receive."""
+    async with opened() as (channel, _):
+        await channel.receive()
+        await channel.send(HELLO)
+        receiving = asyncio.create_task(channel.receive())
+        await anyio.wait_all_tasks_blocked()
+        for number in (1, 2):
+            params = {"process_id": "x" * 600_000}
+            await channel.send(wire.encode([wire.Call(number, "info", params)]))
+        with anyio.fail_after(5):
+            await receiving
+
+
 async def test_receive_can_be_cancelled() -> None:
     """A cancelled receive loses no frame, and the post that hangs goes on."""
     async with opened() as (channel, _):

@@ -49,6 +49,7 @@ _BY_KIND: tuple[tuple[type[HopxError], str], ...] = (
     (Unsupported, "NOT_IMPLEMENTED"),
     (InvalidArgument, "INVALID_REQUEST"),
 )
+_EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _json = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -113,8 +114,12 @@ def request_id() -> str:
 
 
 def stamp(at: float | None = None) -> str:
-    """Return a Unix time, None for now, as RFC 3339 in UTC."""
-    moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+    """Return a Unix time, None for now, as RFC 3339 in UTC: within the years 1 to 9999."""
+    try:
+        moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        # A file may say that it was changed at any time.
+        moment = _LATEST if at is not None and at > 0 else _EARLIEST
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

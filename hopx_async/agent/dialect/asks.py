@@ -19,8 +19,10 @@ __all__ = [
     "CODE_SECONDS",
     "KIND",
     "LANGUAGE",
+    "PREFIXES",
     "RUN_SECONDS",
     "Asks",
+    "bare_id",
     "execution_id",
     "text_of",
 ]
@@ -32,6 +34,8 @@ CODE_SECONDS = 60.0
 #: Tags by which the commands of these routes are told apart.
 KIND = "hopx.kind"
 LANGUAGE = "hopx.language"
+#: What an id may begin with, in HopX's words.
+PREFIXES = ("cmd_", "bg_", "proc_", "exec_")
 # With one of these a command without arguments is meant for a shell.
 _SHELL = re.compile(r"[\s|&;<>()$`\\\"'*?\[\]#~=%!{}]")
 # What a terminal has until its client says otherwise.
@@ -186,9 +190,14 @@ def text_of(command: object) -> str:
     return shlex.join(words)
 
 
+def bare_id(name: str) -> str:
+    """Return an id without its prefix, whole if it has none."""
+    return next((name[len(p) :] for p in PREFIXES if name.startswith(p)), name)
+
+
 def execution_id(process_id: str) -> str:
     """Return the second name of a command."""
-    return "exec_" + process_id.partition("_")[2]
+    return "exec_" + bare_id(process_id)
 
 
 def _needed(body: _Body, key: str) -> str:

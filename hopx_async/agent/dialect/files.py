@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import os
 import shutil
 from contextlib import suppress
@@ -136,11 +135,7 @@ class FileRoutes:
 
     async def _remove(self, request: web.Request) -> web.Response:
         # The link itself is removed, not what it leads to.
-        path = request.query.get("path")
-        place = await self._inside(path)
-        named = self._places.outside(str(path))
-        if await asyncio.to_thread(os.path.islink, named):
-            place = await self._inside(str(named.parent)) / named.name
+        place = await asyncio.to_thread(self._places.named, request.query.get("path"))
         if place == self._places.root:
             raise Refused("PATH_NOT_ALLOWED", "the workspace itself stays", status=403)
 
@@ -166,6 +161,8 @@ class FileRoutes:
                 if part.name == "path" and part.filename is None:
                     path = path or (await part.read(decode=False)).decode(errors="replace")[:8192]
                 elif part.name == "file":
+                    if kept is not None:
+                        raise Refused("INVALID_REQUEST", "an upload has one file")
                     kept, size = await self._keep(part)
             if kept is None:
                 raise Refused("MISSING_PARAMETER", "file is missing")
@@ -181,9 +178,7 @@ class FileRoutes:
 
     async def _keep(self, part: BodyPartReader) -> tuple[Path, int]:
         """Write an upload into the workspace under a name of ours: half a file is never seen."""
-        fd, name = await asyncio.to_thread(
-            lambda: mkstemp(prefix=UNFINISHED, dir=self._places.root)
-        )
+        fd, name = await _made(self._places.root)
         size, whole = 0, False
         try:
             while chunk := await part.read_chunk(_PIECE):
@@ -223,7 +218,7 @@ def _content(body: _Body) -> bytes:
         raise Refused("INVALID_REQUEST", "encoding: base64, or none")
     try:
         return base64.b64decode(content, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise Refused("INVALID_REQUEST", f"content is no base64: {error}") from None
 
 
@@ -236,6 +231,23 @@ def _mode(value: object) -> int:
             if 0 <= mode <= 0o777:
                 return mode
     raise Refused("INVALID_REQUEST", "mode: permissions as an octal text, such as '0644'")
+
+
+async def _made(directory: Path) -> tuple[int, str]:
+    loop = asyncio.get_running_loop()
+    making = loop.run_in_executor(None, lambda: mkstemp(prefix=UNFINISHED, dir=directory))
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        making.add_done_callback(_remove_what_came)
+        raise
+
+
+def _remove_what_came(making: asyncio.Future[tuple[int, str]]) -> None:
+    if making.exception() is None:
+        fd, name = making.result()
+        os.close(fd)
+        os.unlink(name)  # noqa: PTH108  # at once: nobody waits for it any more
 
 
 async def _opened(place: Path) -> BinaryIO:

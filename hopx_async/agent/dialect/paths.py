@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from pathlib import Path
 
 from hopx_async.agent.dialect.answers import Refused
@@ -47,6 +48,19 @@ class Places:
             message = f"{path[:200]!r} is not in {WORKSPACE}"
             raise Refused("PATH_NOT_ALLOWED", message, status=403)
         return found
+
+    def named(self, path: object) -> Path:
+        """Return what *path* names within the workspace: a link itself, wherever it leads.
+
+        Raises:
+            Refused: If it is no path, or is not in the workspace.
+        """
+        if isinstance(path, str) and path:
+            named = self.outside(path)
+            with suppress(OSError, ValueError):  # a name that nothing can have
+                if named.is_symlink():
+                    return self.inside(str(named.parent)) / named.name
+        return self.inside(path)
 
     def told(self, place: Path) -> str:
         """Return *place* in the workspace as clients write it."""

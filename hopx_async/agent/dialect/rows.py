@@ -91,7 +91,7 @@ class Rows:
             return kept
         ended = command.exit is not None
         tails = await self._read(command)
-        if ended:
+        if ended and command.process_id not in self._kept:  # by another meanwhile
             self._kept[command.process_id] = tails
             self._kept_bytes += len(tails[0]) + len(tails[1])
             while self._kept_bytes > _LISTED_BYTES or len(self._kept) > MAX_ROWS:

@@ -12,6 +12,7 @@ import msgspec
 
 from hopx_async.agent.board import Board, Command
 from hopx_async.agent.calls import Calls
+from hopx_async.agent.dialect.asks import PREFIXES, bare_id
 from hopx_async.agent.follow import Followers
 from hopx_async.agent.starts import Starts
 from hopx_async.errors import CommandNotFound, HopxError, SpawnError
@@ -23,7 +24,6 @@ __all__ = ["MAX_OUTPUT_BYTES", "Ended", "Running", "code_of", "failed"]
 
 #: Bytes of each stream in one answer; of more, head and tail are told.
 MAX_OUTPUT_BYTES = 8 * 1024 * 1024
-_PREFIXES = ("cmd_", "bg_", "proc_", "exec_")
 _NOT_FOUND, _NOT_EXECUTABLE, _TIMED_OUT, _UNKNOWN = 127, 126, 124, 255
 _ENOENT = 2
 _Spec = dict[str, Any]
@@ -155,12 +155,12 @@ class Running:
         """
         text = name if isinstance(name, str) else ""
         known = self.board.get(text)
-        bare = next((text[len(p) :] for p in _PREFIXES if text.startswith(p)), text)
-        for prefix in _PREFIXES:
+        bare = bare_id(text)
+        for prefix in (*PREFIXES, ""):
             known = known or self.board.get(prefix + bare)
         if known is None and text.isascii() and text.isdigit():
-            live = self.board.page(status="running")[0]
-            known = next((one for one in live if one.pid == int(text)), None)
+            live = self.board.running()
+            known = next((one for one in live if str(one.pid) == text), None)
         if known is None:
             raise CommandNotFound(text[:200], message=f"no such process: {text[:200]!r}")
         return known
@@ -196,5 +196,11 @@ def code_of(exit_: Exit) -> int:
     if exit_.exit_code is not None:
         return exit_.exit_code
     if exit_.signal is not None:
-        return 128 + signal.Signals[exit_.signal].value
+        return 128 + _number(exit_.signal)
     return _NOT_FOUND if exit_.reason == "spawn_failed" else _UNKNOWN
+
+
+def _number(name: str) -> int:
+    first, _, more = name.partition("+")
+    # Real-time signals are counted from the first: the others have no names.
+    return signal.Signals[first].value + int(more or 0)

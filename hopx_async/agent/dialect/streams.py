@@ -63,7 +63,7 @@ class StreamRoutes:
                 if message is None:
                     return
                 kind = message.get("type")
-                if kind not in _RUNS:
+                if not isinstance(kind, str) or kind not in _RUNS:
                     known = ", ".join(sorted(_RUNS))
                     raise Refused("INVALID_REQUEST", f"type: one of {known}")
                 spec = make(message, "stream")
@@ -98,7 +98,8 @@ class StreamRoutes:
             await _finish(socket, spec, ended.exit)
         except HopxError as error:
             await _refuse(socket, error)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):
+            # The client may be found to have gone while something is sent to it.
             self._running.end(spec)
             raise
 

@@ -96,21 +96,20 @@ class TerminalRoute:
 
     async def _type(self, socket: Socket, command: Command, typed: _Typed) -> None:
         """Pass on what the client says, one after another."""
-        offset = 0
         while True:
             try:
-                offset = await self._do(command, await typed.get(), offset)
+                await self._do(command, await typed.get(), typed)
             except StdinClosed:
                 continue  # it is ending, and its exit on its way
             except HopxError as error:
                 await _tell(socket, error)
 
-    async def _do(self, command: Command, message: _Body, offset: int) -> int:
+    async def _do(self, command: Command, message: _Body, typed: _Typed) -> None:
         kind = message.get("type")
         if kind == "resize":
             size = {name: message.get(name) for name in ("rows", "cols")}
             await self._calls.call("resize", {"process_id": command.process_id, **size})
-            return offset
+            return
         if kind != "input":
             raise Refused("INVALID_REQUEST", "type: one of input, resize")
         text = message.get("data")
@@ -119,12 +118,12 @@ class TerminalRoute:
         data = text.encode(errors="replace")
         while data:
             piece = data[: lifecycle.STDIN_BYTES]
-            params = {"offset": offset, "data": b64encode(piece).decode()}
+            params = {"offset": typed.taken, "data": b64encode(piece).decode()}
             told = await self._calls.call("stdin", {"process_id": command.process_id, **params})
             # Fewer than were sent, if the shell does not read: the rest is sent again.
-            taken = told["offset"] - offset
-            offset, data = offset + taken, data[taken:]
-        return offset
+            # Noted at once: what fails behind it leaves it with the shell.
+            data = data[told["offset"] - typed.taken :]
+            typed.taken = told["offset"]
 
 
 class _Typed:
@@ -132,9 +131,13 @@ class _Typed:
 
     `MAX_TYPED_BYTES` of it are read ahead, so that a client that goes is noticed although the
     shell reads nothing; what is more waits in the connection.
+
+    Attributes:
+        taken: Bytes that the shell has taken.
     """
 
     def __init__(self) -> None:
+        self.taken = 0
         self._messages: deque[_Body] = deque()
         self._size = 0
         self._news = asyncio.Event()

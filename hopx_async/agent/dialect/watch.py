@@ -59,18 +59,16 @@ class WatchRoute:
                 raise Refused("INVALID_REQUEST", f"{MAX_WATCHES} watches are open")
             if not place.exists():
                 raise Refused("FILE_NOT_FOUND", f"{place.name!r}: file not found", status=404)
-            watcher = await asyncio.to_thread(_watcher, place)
+            # From here on, so that no other takes its place meanwhile.
+            self._watches += 1
+            try:
+                watcher = await asyncio.to_thread(_watcher, place)
+                await socket.send("status", status=f"Watching {self._places.told(place)}")
+                await self._watch(socket, watcher)
+            finally:
+                self._watches -= 1
         except HopxError as error:
-            text = getattr(error, "message", str(error))
-            await socket.send("error", error=text, code=word_of(error, status_of(error)))
-            await socket.send("complete", success=False)
-            return
-        self._watches += 1
-        try:
-            await socket.send("status", status=f"Watching {self._places.told(place)}")
-            await self._watch(socket, watcher)
-        finally:
-            self._watches -= 1
+            await _refuse(socket, error)
 
     async def _watch(self, socket: Socket, watcher: Any) -> None:
         stop = threading.Event()
@@ -80,6 +78,11 @@ class WatchRoute:
             await asyncio.wait([telling, leaving], return_when=asyncio.FIRST_COMPLETED)
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
+            problem = telling.exception() if telling.done() else None
+            if problem is not None:
+                # watchfiles ends at a name that is no UTF-8, for one.
+                message = f"the watch has ended: {problem}"
+                await _refuse(socket, Refused("INTERNAL_ERROR", message, status=500))
         finally:
             stop.set()
             await asyncio.gather(telling, return_exceptions=True)
@@ -112,6 +115,12 @@ def _watcher(place: Path) -> Any:
         recursive=True,
         ignore_permission_denied=True,
     )
+
+
+async def _refuse(socket: Socket, error: HopxError) -> None:
+    text = getattr(error, "message", str(error))
+    await socket.send("error", error=text, code=word_of(error, status_of(error)))
+    await socket.send("complete", success=False)
 
 
 async def _until_gone(socket: Socket) -> None:

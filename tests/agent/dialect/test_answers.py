@@ -55,6 +55,12 @@ def test_times_are_read_by_every_client() -> None:
     assert datetime.fromisoformat(stamp()).tzinfo is not None
 
 
+@pytest.mark.parametrize("at", [2.0**40, -(2.0**40), 1e300])
+def test_a_time_that_no_client_can_read_is_told_as_the_nearest(at: float) -> None:
+    """A file's time may be any; what is beyond the years 1 and 9999 is told as their edge."""
+    assert datetime.fromisoformat(stamp(at)).year == (1 if at < 0 else 9999)
+
+
 def test_ids_of_requests_differ() -> None:
     """No two requests have one id."""
     assert len({new_request_id() for _ in range(100)}) == 100

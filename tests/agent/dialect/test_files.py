@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import os
 import threading
+from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import aiohttp
@@ -13,6 +15,7 @@ import pytest
 
 from hopx_async.agent.dialect import disk
 from hopx_async.agent.dialect import files as module
+from hopx_async.agent.dialect.paths import Places
 from tests.agent.dialect.served import served
 from tests.agent.harness import serving
 from tests.agent.keeper_double import PATIENCE
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
 BYTES = bytes(range(256))
 
 
-def upload(path: str | None, data: bytes | None) -> aiohttp.FormData:
+def upload(path: str | None, *files: bytes) -> aiohttp.FormData:
     form = aiohttp.FormData(default_to_multipart=True)
     if path is not None:
         form.add_field("path", path)
-    if data is not None:
+    for data in files:
         form.add_field("file", data, filename="name.bin")
     return form
 
@@ -107,6 +110,17 @@ async def test_nothing_leads_out(tmp_path: Path, path: str) -> None:
         assert [one.name for one in agent.workspace.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("to", ["/etc/passwd", "link", "nowhere", "kept"])
+async def test_a_link_is_removed_wherever_it_leads(tmp_path: Path, to: str) -> None:
+    """What is removed is the link: one that leads out, to itself, nowhere or to a file."""
+    async with served(tmp_path) as agent:
+        (agent.workspace / "kept").touch()
+        (agent.workspace / "link").symlink_to(to)
+
+        await agent.ok("DELETE", "/files/remove?path=/workspace/link")
+        assert [one.name for one in agent.workspace.iterdir()] == ["kept"]
+
+
 @pytest.mark.parametrize(
     ("method", "route", "options", "refused"),
     [
@@ -136,12 +150,18 @@ async def test_nothing_leads_out(tmp_path: Path, path: str) -> None:
         ),
         (
             "POST", "write",
+            {"json": {"path": "/workspace/f", "content": "\u00e9", "encoding": "base64"}},
+            (400, "INVALID_REQUEST"),
+        ),
+        (
+            "POST", "write",
             {"json": {"path": "/workspace/f", "content": "", "mode": "9"}},
             (400, "INVALID_REQUEST"),
         ),
         ("POST", "mkdir", {"json": {"path": "/workspace/f"}}, (409, "FILE_ALREADY_EXISTS")),
-        ("POST", "upload", {"data": upload("/workspace/u", None)}, (400, "MISSING_PARAMETER")),
+        ("POST", "upload", {"data": upload("/workspace/u")}, (400, "MISSING_PARAMETER")),
         ("POST", "upload", {"data": upload("/workspace/no/u", b"x")}, (404, "FILE_NOT_FOUND")),
+        ("POST", "upload", {"data": upload("/workspace/u", b"x", b"y")}, (400, "INVALID_REQUEST")),
         ("POST", "upload", {"data": b"x"}, (400, "INVALID_REQUEST")),
     ],
 )  # fmt: skip
@@ -219,6 +239,33 @@ async def test_a_download_given_up_while_it_opens_is_closed(
     async with asyncio.timeout(PATIENCE):
         while not (opened and opened[0].closed):
             await asyncio.sleep(0.01)
+
+
+async def test_an_upload_given_up_while_its_file_is_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a thread makes for an upload that is cancelled meanwhile is closed and removed."""
+    go, made = threading.Event(), []
+
+    def slowly(**options: Any) -> tuple[int, str]:
+        go.wait()
+        made.append(mkstemp(**options))
+        return made[0]
+
+    monkeypatch.setattr(module, "mkstemp", slowly)
+    no_part: Any = None
+    routes = module.FileRoutes(Places(str(tmp_path)))
+    task = asyncio.create_task(routes._keep(no_part))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    async with asyncio.timeout(PATIENCE):
+        while not made or any(tmp_path.iterdir()):
+            await asyncio.sleep(0.01)
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(made[0][0])
 
 
 async def test_listings_come_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from hopx_async.agent.dialect import rows as module
+from hopx_async.agent.dialect.rows import Rows
 from tests.agent.dialect.served import served
+from tests.agent.harness import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +75,19 @@ async def test_rows_hold_the_end_of_the_output(tmp_path: Path) -> None:
         assert not rows[small]["stdout_truncated"]
         # What has ended is told from memory the second time.
         assert await agent.rows() == rows
+
+
+async def test_listings_at_once_count_what_they_keep_once(tmp_path: Path) -> None:
+    """However many ask at once, as many bytes are kept as are counted."""
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        server.keeper.running("one")
+        server.keeper.logs["one"].write(b"0123456789")
+        server.keeper.finish("one")
+        await client.events("one")
+        rows = Rows(server.agent._board, server.agent._followers)
+        await asyncio.gather(*(rows.all() for _ in range(3)))
+
+        assert rows._kept_bytes == 10
 
 
 async def _ended(agent: Asked, process_id: str) -> None:

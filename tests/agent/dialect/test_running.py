@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hopx_async.agent import board
 from hopx_async.agent.dialect import running as module
+from hopx_async.agent.dialect.asks import execution_id
 from hopx_async.agent.dialect.running import Running, code_of
 from hopx_async.errors import CommandNotFound
 from hopx_async.model import Exit
 from hopx_async.protocol import records
 from tests.agent.harness import Serving, serving
-from tests.agent.keeper_double import full_spec
+from tests.agent.keeper_double import STARTED_AT, full_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +33,7 @@ def running(server: Serving) -> Running:
         ({"reason": "timed_out", "exit_code": 0}, 124),
         ({"reason": "killed", "signal": "SIGKILL"}, 137),
         ({"reason": "signaled", "signal": "SIGSEGV"}, 139),
+        ({"reason": "signaled", "signal": "SIGRTMIN+6"}, 168),
         ({"reason": "spawn_failed"}, 127),
         ({"reason": "lost"}, 255),
     ],
@@ -88,3 +91,29 @@ async def test_names_that_find_a_command(tmp_path: Path) -> None:
         for name in ("8", "", None, "bg_", "../x"):
             with pytest.raises(CommandNotFound):
                 running(server).find(name)
+
+
+async def test_pids_among_very_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pid is found however many run, and a number that is too long for one finds nothing."""
+    monkeypatch.setattr(board, "PAGE_LENGTH", 1)
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        for process_id, pid in (("one", 11), ("two", 12)):
+            log = server.keeper.log(process_id)
+            server.keeper.tell(log, spec=log.spec, pid=pid, started_at=STARTED_AT)
+            await client.next(client.subscribe(process_id))
+
+        assert running(server).find("12").process_id == "two"
+        with pytest.raises(CommandNotFound):
+            running(server).find("1" * 5000)
+
+
+async def test_an_id_of_another_form_has_a_second_name(tmp_path: Path) -> None:
+    """Whatever form a command's id has, the execution_id of its row finds it and no other."""
+    ids = ["my_job", "job", "cmd_other", "exec_one"]
+    async with serving(tmp_path / "s") as server, server.link() as client:
+        for process_id in ids:
+            server.keeper.running(process_id)
+            await client.next(client.subscribe(process_id))
+        told = [execution_id(process_id) for process_id in ids]
+
+        assert [running(server).find(name).process_id for name in told] == ids

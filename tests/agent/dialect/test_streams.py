@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.asyncio.client import connect
 
+from hopx_async.agent.dialect.sockets import Socket
 from tests.agent.dialect.served import said, served
+from tests.agent.harness import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +41,7 @@ async def test_commands_are_streamed_one_after_another(tmp_path: Path) -> None:
             {"type": "run", "command": "echo a"},
             {"type": "run"},
             {"type": "dance", "command": "true"},
+            {"type": ["run"], "command": "true"},
             {"type": "command", "command": "nonesuch-program"},
             {"type": "execute", "command": "echo b", "timeout": 5},
         ):
@@ -47,12 +50,12 @@ async def test_commands_are_streamed_one_after_another(tmp_path: Path) -> None:
         await socket.send_str("no json")
         found.append(await said(socket))
 
-        first, missing, unknown, absent, last, broken = found
+        first, missing, unknown, odd, absent, last, broken = found
         assert first[0]["type"] == "start"
         assert first[0]["process_id"].startswith("cmd_")
         assert (output(first), output(last)) == ("a\n", "b\n")
-        codes = [one[0]["code"] for one in (missing, unknown, broken)]
-        assert codes == ["MISSING_PARAMETER", "INVALID_REQUEST", "INVALID_JSON"]
+        codes = [one[0]["code"] for one in (missing, unknown, odd, broken)]
+        assert codes == ["MISSING_PARAMETER", *["INVALID_REQUEST"] * 2, "INVALID_JSON"]
         assert absent[-2]["exit_code"] == 127
 
 
@@ -77,6 +80,24 @@ async def test_who_leaves_ends_its_command(tmp_path: Path) -> None:
             pass
         told = await agent.ok("GET", f"/v1/commands/{process_id}")
         assert told["info"]["exit"]["reason"] == "killed"
+
+
+async def test_whose_connection_breaks_ends_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is cut off while something is sent to it ends what it runs."""
+
+    async def cut(_socket: Socket, kind: str, **_fields: object) -> None:
+        raise ConnectionResetError(kind)
+
+    monkeypatch.setattr(Socket, "send", cut)
+    async with serving(tmp_path / "s") as server:
+        async with server.http.ws_connect("/commands/stream") as socket:
+            await socket.send_json({"type": "run", "command": "true"})
+            started = await server.keeper.asked(1)
+            killed = await server.keeper.asked(2)
+
+        assert (killed["op"], killed["id"]) == ("kill", started["public"]["process_id"])
 
 
 @pytest.mark.parametrize("text", ["seq 2000", "head -c 700000 /dev/zero"])

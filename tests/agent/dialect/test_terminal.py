@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hopx_async.agent.board import Command
 from hopx_async.agent.dialect import terminal as module
+from hopx_async.errors import AgentFault
+from hopx_async.protocol import lifecycle
 from tests.agent.dialect.served import served
 
 if TYPE_CHECKING:
@@ -131,3 +136,29 @@ async def test_more_than_a_call_takes_is_typed_whole(agent: Asked) -> None:
         import hashlib
 
         assert hashlib.md5(text.encode()).hexdigest() in shown  # noqa: S324  # no secret
+
+
+async def test_what_is_typed_after_a_fault_is_not_taken_for_a_repeat() -> None:
+    """Of a text that was taken in part, the part counts, and the next one goes behind it."""
+    offsets: list[int] = []
+    typed = module._Typed()
+    typing: list[asyncio.Task[None]] = []
+
+    async def call(_method: str, params: dict[str, Any]) -> dict[str, int]:
+        offsets.append(params["offset"])
+        if len(offsets) == 2:
+            raise AgentFault("stalled")
+        if len(offsets) == 3:
+            typing[0].cancel()
+        return {"offset": params["offset"] + len(b64decode(params["data"]))}
+
+    async def send(_kind: str, **_fields: object) -> None: ...
+
+    no: Any = SimpleNamespace(call=call, send=send)
+    route = module.TerminalRoute(no, no, no, no)
+    for text in ("x" * (lifecycle.STDIN_BYTES + 1), "next"):
+        await typed.put({"type": "input", "data": text})
+    typing.append(asyncio.create_task(route._type(no, Command("one"), typed)))
+    await asyncio.wait(typing)
+
+    assert offsets == [0, lifecycle.STDIN_BYTES, lifecycle.STDIN_BYTES]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hopx_async.agent.dialect import watch as module
 from tests.agent.dialect.served import said
 from tests.agent.harness import serving
 
@@ -31,6 +35,47 @@ async def test_changes_are_told(tmp_path: Path) -> None:
         (workspace / "a.txt").unlink()
         while change["event"] != "deleted":
             change = await socket.receive_json(timeout=30)
+
+
+async def test_a_watch_that_ends_says_why(tmp_path: Path) -> None:
+    """A name that cannot be told ends the watch, which says so and ends with ``complete``."""
+    async with serving(tmp_path / "s") as server, server.http.ws_connect("/files/watch") as socket:
+        await socket.send_json({"action": "watch", "path": "/workspace"})
+        await socket.receive_json(timeout=30)
+
+        (tmp_path / "s" / "workspace" / os.fsdecode(b"e\xff")).touch()
+        error, end = await said(socket)
+        assert (error["type"], error["code"]) == ("error", "INTERNAL_ERROR")
+        assert r"e\xFF" in error["error"]
+        assert end["success"] is False
+
+
+async def test_no_more_watches_than_there_are_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One too many is refused, even of those that are asked for at once."""
+    monkeypatch.setattr(module, "MAX_WATCHES", 1)
+    go, make = threading.Event(), module._watcher
+
+    def slowly(place: Path) -> Any:
+        go.wait()
+        return make(place)
+
+    monkeypatch.setattr(module, "_watcher", slowly)
+    async with serving(tmp_path / "s") as server:
+        first = await server.http.ws_connect("/files/watch")
+        second = await server.http.ws_connect("/files/watch")
+        for socket in (first, second):
+            await socket.send_json({"action": "watch", "path": "/workspace"})
+        answers = [asyncio.create_task(one.receive_json(timeout=30)) for one in (first, second)]
+        done, _ = await asyncio.wait(answers, return_when="FIRST_COMPLETED", timeout=5)
+        go.set()
+        for socket, answer in zip((first, second), answers, strict=True):
+            await answer
+            await socket.close()
+
+        assert sorted(one.result()["type"] for one in answers) == ["error", "status"]
+        assert [one.result()["type"] for one in done] == ["error"]
 
 
 @pytest.mark.parametrize(
