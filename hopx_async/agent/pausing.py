@@ -83,7 +83,7 @@ class Pausing:
         To be called when all commands are known. Cancelling it is safe: it goes on until `aclose`.
         """
         if self._paused:
-            await self._carry_out(self._stop_all)
+            await self._carry_out(self._stop_what_runs)
 
     async def aclose(self) -> None:
         """End a pause or resume under way: within a second it is carried out, or given up.
@@ -119,6 +119,9 @@ class Pausing:
             # On a full disk, say: nothing has been stopped, and nobody is kept out.
             self._paused = before
             raise AgentFault(f"the sandbox cannot be paused: {error}") from error
+        await self._stop_what_runs()
+
+    async def _stop_what_runs(self) -> None:
         # First: over what is open, commands could be started behind the signals.
         await self._cut()
         self._starts.hold(True)
