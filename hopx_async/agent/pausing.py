@@ -80,10 +80,13 @@ class Pausing:
     async def renew(self) -> None:
         """Stop what runs although there is a mark: an agent before may have died half-way.
 
-        To be called when all commands are known. Cancelling it is safe: it goes on until `aclose`.
+        To be called when all commands are known. It waits for that, but not long: a keeper may be
+        stalled. Cancelling it is safe: it goes on until `aclose`.
         """
         if self._paused:
-            await self._carry_out(self._stop_what_runs)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    await self._carry_out(self._stop_what_runs)
 
     async def aclose(self) -> None:
         """End a pause or resume under way: within a second it is carried out, or given up.

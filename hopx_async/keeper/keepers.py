@@ -319,6 +319,9 @@ class Keepers:
             if place.child is not None and place.heard < since:
                 complain(f"keeper {place.number} does not answer and is killed")
                 place.child.kill()
+        # Again: a sign of life may have been under way when it fell silent.
+        again = functools.partial(self._kill_silent, time.monotonic())
+        self._loop.call_later(self._stalled_after, again)
 
     def _kill_all(self) -> None:
         for place in self._places.values():

@@ -18,7 +18,7 @@ from hopx_async.agent import pausing
 from hopx_async.errors import AgentFault
 from hopx_async.providers.machines import AgentMachine
 from tests.agent.harness import serving
-from tests.agent.keeper_double import full_spec
+from tests.agent.keeper_double import FakeKeeper, full_spec
 from tests.support.agents import running_agent, scope_members
 
 if TYPE_CHECKING:
@@ -312,6 +312,21 @@ async def test_an_agent_that_comes_back_carries_out_the_pause(tmp_path: Path) ->
         assert (await server.ask("GET", "/health"))[0] == 503
         assert (await server.ask("POST", "/v1/resume"))[0] == 200
         assert server.keeper.requests[-1]["name"] == "SIGCONT"
+
+
+async def test_an_agent_that_comes_back_waits_for_no_stalled_keeper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that tells what runs, and then answers nothing, does not hold up the agent."""
+    async with serving(tmp_path / "s") as before:
+        before.keeper.running("one")
+    (tmp_path / "s" / "paused").touch()
+    monkeypatch.setattr(pausing, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(pausing, "_CLOSE_SECONDS", 0.0)
+    monkeypatch.setattr(FakeKeeper, "answer", lambda *_, **__: None)
+    async with serving(tmp_path / "s", logs=before.keeper) as server:
+        assert (await server.ask("GET", "/info"))[0] == 200
+        assert server.keeper.requests[0]["name"] == "SIGSTOP"
 
 
 async def test_pausing_needs_the_token(tmp_path: Path) -> None:

@@ -183,6 +183,27 @@ def test_keeper_that_does_not_answer_a_stop_is_killed(tmp_path: Path) -> None:
     assert [end["reason"] for end in _ends(state, "b")] == ["sandbox_stopped"]
 
 
+_LATE_SIGN = """
+from hopx_async.keeper import keepers, supervise
+supervise.Child.go_on = lambda _: None
+sinces, look = [0.0], keepers.Keepers._kill_silent
+keepers.Keepers._kill_silent = lambda self, since: look(self, sinces.pop() if sinces else since)
+"""
+
+
+@pytest.mark.leaves_orphans
+def test_keeper_whose_last_word_comes_behind_the_stop_is_killed(tmp_path: Path) -> None:
+    """What it had said before it fell silent, heard only then, does not keep it: it is too late."""
+    config = {"stalled_after": 0.5, "grace": 0.1}
+    state = str(tmp_path / "state")
+    with root_process("--state-dir", state, config=config, before=_LATE_SIGN) as root:
+        _another(root)
+        os.kill(root.keepers()[2]["pid"], signal.SIGSTOP)
+        root.process.terminate()
+        assert "keeper 2" in root.complaint("does not answer and is killed")
+        assert root.wait() == 0
+
+
 def test_all_keepers_end_their_commands_at_a_stop(tmp_path: Path) -> None:
     """At a stop the commands of every keeper get their last word, and the status is 0."""
     state = tmp_path / "state"
