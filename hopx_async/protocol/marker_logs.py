@@ -121,12 +121,16 @@ class MarkerLogs:
 
     # Polls.
 
-    def watched(self, waited_for: Collection[str]) -> dict[str, int | None]:
+    def live(self, waited_for: Iterable[str]) -> list[str]:
+        """Return those that run, as far as is known."""
+        return [one for one in waited_for if one in self._reports and not self.over(one)]
+
+    def watched(self, waited_for: Iterable[str]) -> dict[str, int | None]:
         """Return what the next poll asks about: commands that run, and how far they are known.
 
-        Where there are too many for one poll they take turns.
+        Where there are too many for one poll they take turns; hence it is called once for each.
         """
-        live = [one for one in waited_for if one in self._reports and not self.over(one)]
+        live = self.live(waited_for)
         if len(live) > self._most:
             begin = self._turn % len(live)
             self._turn = begin + self._most

@@ -151,11 +151,8 @@ class MarkerTransport(Transport):
         for channel in list(self._channels):
             channel.cut(reason)
 
-    def _watched(self) -> dict[str, int | None]:
-        waited_for: set[str] = set()
-        for channel in self._channels:
-            waited_for |= channel.waited_for
-        return self._logs.watched(waited_for)
+    def _waited_for(self) -> set[str]:
+        return set[str]().union(*(channel.waited_for for channel in self._channels))
 
     async def _until_due(self) -> None:
         """Return when a poll is due: at once for log bytes, at its pace for news."""
@@ -164,14 +161,15 @@ class MarkerTransport(Transport):
         while not self._logs.wanting:
             due, self._due = self._due, anyio.Event()
             if not due.is_set():
-                left = begun + delay - anyio.current_time() if self._watched() else float("inf")
+                live = self._logs.live(self._waited_for())
+                left = begun + delay - anyio.current_time() if live else float("inf")
                 if left <= 0:
                     return
                 with anyio.move_on_after(left):
                     await self._due.wait()
 
     async def _poll(self) -> None:
-        watched, fetches = self._watched(), self._logs.fetches()
+        watched, fetches = self._logs.watched(self._waited_for()), self._logs.fetches()
         if not watched and not fetches:
             return
         self.polls_made += 1

@@ -14,7 +14,7 @@ import pytest
 import hopx_async as hopx
 from hopx_async.client import AgentClient
 from hopx_async.errors import ConnectionLost
-from hopx_async.protocol import rate
+from hopx_async.protocol import marker_logs, rate
 from hopx_async.protocol.marker_logs import ROOM
 from hopx_async.testing import contract
 from hopx_async.testing.contract import CHECKS, Check
@@ -173,6 +173,27 @@ async def test_many_handles_cost_one_request_a_tick(tmp_path: Path) -> None:
         for handle in handles:
             await handle.terminate()
         assert all(exit_.reason == "killed" for exit_ in await asyncio.gather(*waits))
+
+
+async def test_too_many_handles_for_one_poll_are_all_heard_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where three times as many commands run as a poll asks about, each is asked about in turn."""
+    monkeypatch.setattr(marker_logs, "MAX_WATCHED", 2)
+    async with marked_sandbox(tmp_path) as marked:
+        commands = marked.sandbox.commands
+        handles = [
+            await commands.start("sleep 4013", process_id=f"c{number}") for number in "012345"
+        ]
+        waits = [asyncio.create_task(handle.wait()) for handle in handles]
+        polls = marked.transport.polls_made
+        while marked.transport.polls_made < polls + 20:
+            await asyncio.sleep(0.01)
+        asked = [argv[-1] for argv in marked.shell.requests if "tick" in argv][-12:]
+        assert all(any(f"{handle.process_id}:" in one for one in asked) for handle in handles)
+        for handle in handles:
+            await handle.kill(grace=0)
+        await asyncio.gather(*waits)
 
 
 async def test_faults_run_nothing_twice_and_lose_nothing(tmp_path: Path) -> None:
