@@ -187,6 +187,7 @@ async def _search(
         HopxError: That reason, if it was an answer and none is there that may be it.
     """
     asked: set[str] = set()
+    others: set[str] = set()
     candidates: dict[str, SandboxInfo] = {}
     # What stands in between does not know what came of it.
     refused = reason if isinstance(reason, AgentFault) and reason.status not in GATEWAY else None
@@ -206,11 +207,14 @@ async def _search(
                     raise
                 _log.debug("a sandbox is looked for: %s", error)
             for sandbox_id, info in candidates.items():
-                new = sandbox_id not in asked and len(asked) < _MOST_ASKED
-                if new and info.status == "running":
+                allowed = sandbox_id in asked or len(asked) < _MOST_ASKED
+                if allowed and sandbox_id not in others and info.status == "running":
                     asked.add(sandbox_id)
-                    if await _is_marked(client, info, mark):
+                    found = await _mark_of(client, info)
+                    if found == mark:
                         return info
+                    if found is not None:
+                        others.add(sandbox_id)
             if refused is not None and looked and not candidates:
                 break  # it has said no
             await anyio.sleep(pace.after(news=False))
@@ -224,7 +228,8 @@ async def _search(
     ) from reason
 
 
-async def _is_marked(client: Client, info: SandboxInfo, mark: str) -> bool:
+async def _mark_of(client: Client, info: SandboxInfo) -> str | None:
+    """Return the mark of the create that made it, "" if it has none; None if it does not say."""
     body = {"command": "printenv", "args": [CREATE_VARIABLE], "timeout": 10}
     try:
         access = access_to(client, info)
@@ -234,8 +239,8 @@ async def _is_marked(client: Client, info: SandboxInfo, mark: str) -> bool:
             await access.aclose()
     except HopxError as error:
         _log.debug("%s does not say which create made it: %s", info.sandbox_id, error)
-        return False
-    return str(answer.get("stdout") or "").strip() == mark
+        return None  # its agent may only be starting: it is asked again
+    return str(answer.get("stdout") or "").strip()
 
 
 async def _without_template(

@@ -107,6 +107,20 @@ async def test_a_sandbox_whose_answer_was_lost_is_found(odd: Any) -> None:
         assert not any(call.startswith("DELETE") for call in service.calls())
 
 
+async def test_a_sandbox_whose_agent_is_starting_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A 503 of its agent does not say which create made it; a moment later it does."""
+    monkeypatch.setattr(creating, "SEARCH_SECONDS", 30.0)
+    async with served() as service, service.client() as client:
+        service.odd[CREATE] = [made_and(service, drop)]
+        service.odd["POST /commands/run"] = [answering('{"error":"starting"}', 503)]
+        info = (await created(client, WISH)).info
+
+        assert list(service.sandboxes) == [info.sandbox_id]
+        assert service.calls("agent").count("POST /commands/run") == 2
+
+
 async def test_a_sandbox_that_comes_late_is_found() -> None:
     """What is still being created when it is looked for, is looked for again."""
     async with served() as service, service.client() as client:
