@@ -21,6 +21,7 @@ from tests.agent.harness import serving
 from tests.agent.keeper_double import PATIENCE
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
 BYTES = bytes(range(256))
@@ -217,6 +218,15 @@ async def test_a_download_is_the_file_that_was_named(tmp_path: Path) -> None:
                 assert answer.content_length == len(data)
 
 
+async def given_up(call: Coroutine[Any, Any, object]) -> None:
+    """Cancel a call whose thread waits."""
+    task = asyncio.create_task(call)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_download_given_up_while_it_opens_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,11 +240,7 @@ async def test_a_download_given_up_while_it_opens_is_closed(
         return opened[0]
 
     monkeypatch.setattr(module, "_open", slowly)
-    task = asyncio.create_task(module._opened(tmp_path / "a"))
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await given_up(module._opened(tmp_path / "a"))
     go.set()
     async with asyncio.timeout(PATIENCE):
         while not (opened and opened[0].closed):
@@ -252,18 +258,21 @@ async def test_an_upload_given_up_while_its_file_is_made_leaves_none(
         made.append(mkstemp(**options))
         return made[0]
 
+    removed, remove = asyncio.Event(), module._remove_what_came
+
+    def noted(making: asyncio.Future[tuple[int, str]]) -> None:
+        remove(making)
+        removed.set()
+
     monkeypatch.setattr(module, "mkstemp", slowly)
+    monkeypatch.setattr(module, "_remove_what_came", noted)
     no_part: Any = None
     routes = module.FileRoutes(Places(str(tmp_path)))
-    task = asyncio.create_task(routes._keep(no_part))
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await given_up(routes._keep(no_part))
     go.set()
     async with asyncio.timeout(PATIENCE):
-        while not made or any(tmp_path.iterdir()):
-            await asyncio.sleep(0.01)
+        await removed.wait()
+    assert not any(tmp_path.iterdir())
     with pytest.raises(OSError, match="descriptor"):
         os.fstat(made[0][0])
 
